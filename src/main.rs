@@ -1,0 +1,2 @@
+//! The `framewise` binary.
+fn main() {}
