@@ -1,0 +1,196 @@
+//! A bounded channel between two stages: bounded in items and in payload bytes, first in, first out, and
+//! stoppable.
+//!
+//! Law: a channel never holds more than `items` packets, and never more than `bytes` payload bytes unless a
+//! single item is larger than that (it then travels alone).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
+
+use crate::packet::Packet;
+use crate::payload::Payload;
+use crate::stop::StopToken;
+
+/// The bounds of one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EdgeLimits {
+    /// Packets, at least 1.
+    pub items: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+}
+
+/// Why a blocking operation returned without a packet moving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// The stop token tripped.
+    Stopped,
+    /// The other end is gone.
+    Disconnected,
+}
+
+/// Whether an operation had to wait; called right before the first wait and not at all without one.
+pub(crate) trait OnWait {
+    fn wait_begins(&mut self);
+}
+
+impl<F: FnMut()> OnWait for F {
+    fn wait_begins(&mut self) {
+        self();
+    }
+}
+
+/// The live state of an edge, for meters and the watch thread.
+#[derive(Debug)]
+pub struct EdgeGauge {
+    /// The bounds.
+    pub limits: EdgeLimits,
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl EdgeGauge {
+    /// Packets in the channel now.
+    pub fn items(&self) -> usize {
+        self.items.load(Ordering::Relaxed)
+    }
+
+    /// Payload bytes in the channel now.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct EdgeSender<T> {
+    packets: Sender<Packet<T>>,
+    /// Holds a token after the receiver took something: wakes a sender that waits for bytes.
+    freed: Receiver<()>,
+    gauge: Arc<EdgeGauge>,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct EdgeReceiver<T> {
+    packets: Receiver<Packet<T>>,
+    freed: Sender<()>,
+    gauge: Arc<EdgeGauge>,
+}
+
+impl<T> Clone for EdgeSender<T> {
+    fn clone(&self) -> Self {
+        Self { packets: self.packets.clone(), freed: self.freed.clone(), gauge: self.gauge.clone() }
+    }
+}
+
+impl<T> Clone for EdgeReceiver<T> {
+    fn clone(&self) -> Self {
+        Self { packets: self.packets.clone(), freed: self.freed.clone(), gauge: self.gauge.clone() }
+    }
+}
+
+/// A channel with these bounds.
+pub(crate) fn bounded<T: Payload>(limits: EdgeLimits) -> (EdgeSender<T>, EdgeReceiver<T>, Arc<EdgeGauge>) {
+    let limits = EdgeLimits { items: limits.items.max(1), bytes: limits.bytes };
+    let (packet_sender, packet_receiver) = crossbeam_channel::bounded(limits.items);
+    let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
+    let gauge = Arc::new(EdgeGauge { limits, items: AtomicUsize::new(0), bytes: AtomicUsize::new(0) });
+    let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone() };
+    let receiver = EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone() };
+    (sender, receiver, gauge)
+}
+
+fn byte_len<T: Payload>(packet: &Packet<T>) -> usize {
+    match packet {
+        Packet::Item(item) => item.byte_len(),
+        Packet::Mark(_) | Packet::End => 0,
+    }
+}
+
+impl<T: Payload> EdgeSender<T> {
+    /// Sends, waiting for room.
+    pub(crate) fn send(
+        &self,
+        packet: Packet<T>,
+        stop: &StopToken,
+        mut on_wait: impl OnWait,
+    ) -> Result<(), Interrupted> {
+        if stop.is_tripped() {
+            return Err(Interrupted::Stopped);
+        }
+        let bytes = byte_len(&packet);
+        self.wait_for_bytes(bytes, stop, &mut on_wait)?;
+        // Counted before the packet is visible, so that the receiver never subtracts what was not added.
+        self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.items.fetch_add(1, Ordering::Relaxed);
+        let sent = match self.packets.try_send(packet) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(Interrupted::Disconnected),
+            Err(TrySendError::Full(packet)) => {
+                on_wait.wait_begins();
+                select_biased! {
+                    recv(stop.wake()) -> _ => Err(Interrupted::Stopped),
+                    send(self.packets, packet) -> sent => sent.map_err(|_| Interrupted::Disconnected),
+                }
+            }
+        };
+        if sent.is_err() {
+            self.gauge.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.gauge.items.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn wait_for_bytes(
+        &self,
+        bytes: usize,
+        stop: &StopToken,
+        on_wait: &mut impl OnWait,
+    ) -> Result<(), Interrupted> {
+        let full = || {
+            let queued = self.gauge.bytes.load(Ordering::Relaxed);
+            queued > 0 && queued.saturating_add(bytes) > self.gauge.limits.bytes
+        };
+        if bytes == 0 || !full() {
+            return Ok(());
+        }
+        on_wait.wait_begins();
+        while full() {
+            // A token left from an earlier removal only costs one more look: none is ever lost, since the
+            // receiver subtracts first and leaves the token afterwards.
+            select_biased! {
+                recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Payload> EdgeReceiver<T> {
+    /// Receives, waiting for a packet.
+    pub(crate) fn recv(&self, stop: &StopToken, mut on_wait: impl OnWait) -> Result<Packet<T>, Interrupted> {
+        if stop.is_tripped() {
+            return Err(Interrupted::Stopped);
+        }
+        let packet = match self.packets.try_recv() {
+            Ok(packet) => packet,
+            Err(TryRecvError::Disconnected) => return Err(Interrupted::Disconnected),
+            Err(TryRecvError::Empty) => {
+                on_wait.wait_begins();
+                select_biased! {
+                    recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                    recv(self.packets) -> packet => packet.map_err(|RecvError| Interrupted::Disconnected)?,
+                }
+            }
+        };
+        self.gauge.items.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.bytes.fetch_sub(byte_len(&packet), Ordering::Relaxed);
+        // A full token slot already says that room was made.
+        let _ = self.freed.try_send(());
+        Ok(packet)
+    }
+}
