@@ -19,6 +19,7 @@ pub mod error;
 pub mod graph;
 pub mod key;
 pub mod meter;
+pub mod monitor;
 pub mod packet;
 pub mod payload;
 pub mod port;
