@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod score;
+pub mod store;
