@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn rows_look_as_the_challenge_wants_them() {
         let mut text = format!("{CSV_HEADER}\n");
-        csv_row(&mut text, "abcd", &[(12, 0.98765432), (7, 0.25), (3861, 0.0000004)]).unwrap();
+        csv_row(&mut text, "abcd", &[(12, 0.9876543), (7, 0.25), (3861, 0.0000004)]).unwrap();
         csv_row(&mut text, "a,\"b\"\nc", &[(1, 1.0)]).unwrap();
         csv_row(&mut text, "none", &[]).unwrap();
         assert_eq!(

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn merging_keeps_every_pair() {
-        let pair = |i: usize| pack(key(i as f32, (i % 7) as u32), i % 3 == 0);
+        let pair = |i: usize| pack(key(i as f32, (i % 7) as u32), i.is_multiple_of(3));
         let (mut left, mut right) = (Pool::default(), Pool::default());
         let lists: Vec<Vec<u64>> =
             (0..40).map(|i| (0..i * 300).map(|j| pair(i * 100_000 + j)).collect()).collect();
