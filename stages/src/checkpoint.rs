@@ -134,6 +134,9 @@ impl Writing {
         let path = store::save(&self.dir, &checkpoint).map_err(Failure::cannot_write)?;
         let seconds = start.elapsed().as_secs_f64();
         let best = self.config.best.as_deref().map(|metric| (metric, self.config.best_is == "highest"));
+        if let Some((metric, highest)) = best {
+            store::mark_best(&self.dir, metric, highest).map_err(Failure::cannot_write)?;
+        }
         store::prune(&self.dir, self.config.keep_last, best).map_err(Failure::cannot_write)?;
         metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
         self.context.message(Level::Info, format!("checkpoint {}", path.display()));
