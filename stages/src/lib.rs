@@ -1,1 +1,5 @@
-//! placeholder
+//! The stages of Framewise and the plain functions under them.
+
+pub mod files;
+pub mod payload;
+pub mod tfrecord;
