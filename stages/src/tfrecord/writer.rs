@@ -1,0 +1,89 @@
+//! Writes TFRecord files, plain or GZIP.
+//!
+//! One law: equal records give equal files; the GZIP header holds no time and no name.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression as Level, GzBuilder, write::GzEncoder};
+
+use super::{WriteError, masked_crc};
+
+/// How the whole file is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Compression {
+    /// As it is.
+    #[default]
+    None,
+    /// GZIP, default level.
+    Gzip,
+}
+
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+}
+
+/// A TFRecord file being written. [`RecordWriter::finish`] completes it; a writer dropped before leaves a file that
+/// ends early.
+pub struct RecordWriter {
+    path: PathBuf,
+    sink: Sink,
+}
+
+impl RecordWriter {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the file cannot be created.
+    pub fn create(path: impl Into<PathBuf>, compression: Compression) -> Result<Self, WriteError> {
+        let path = path.into();
+        let file = File::create(&path).map_err(|source| WriteError { path: path.clone(), source })?;
+        let file = BufWriter::with_capacity(1 << 18, file);
+        let sink = match compression {
+            Compression::None => Sink::Plain(file),
+            Compression::Gzip => Sink::Gzip(GzBuilder::new().mtime(0).write(file, Level::default())),
+        };
+        Ok(Self { path, sink })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends one record.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the file system refuses.
+    pub fn write(&mut self, payload: &[u8]) -> Result<(), WriteError> {
+        let length = (payload.len() as u64).to_le_bytes();
+        let sink: &mut dyn Write = match &mut self.sink {
+            Sink::Plain(file) => file,
+            Sink::Gzip(file) => file,
+        };
+        sink.write_all(&length)
+            .and_then(|()| sink.write_all(&masked_crc(&length).to_le_bytes()))
+            .and_then(|()| sink.write_all(payload))
+            .and_then(|()| sink.write_all(&masked_crc(payload).to_le_bytes()))
+            .map_err(|source| WriteError { path: self.path.clone(), source })
+    }
+
+    /// Writes out what is buffered, and GZIP's trailer. It does not sync to the disk.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the file system refuses.
+    pub fn finish(self) -> Result<(), WriteError> {
+        let Self { path, sink } = self;
+        let finish = |sink| -> io::Result<()> {
+            match sink {
+                Sink::Plain(mut file) => file.flush(),
+                Sink::Gzip(file) => file.finish()?.flush(),
+            }
+        };
+        finish(sink).map_err(|source| WriteError { path, source })
+    }
+}
