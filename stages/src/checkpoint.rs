@@ -14,6 +14,7 @@ use framewise_pipeline::{
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::load_weights::store_failure;
 use crate::payload::TrainState;
 use crate::store::{self, Checkpoint};
 
@@ -131,14 +132,14 @@ impl Writing {
         }
         let start = Instant::now();
         let checkpoint = self.context_of(state);
-        let path = store::save(&self.dir, &checkpoint).map_err(Failure::cannot_write)?;
+        let path = store::save(&self.dir, &checkpoint).map_err(store_failure)?;
         let seconds = start.elapsed().as_secs_f64();
         let best = self.config.best.as_deref().map(|metric| (metric, self.config.best_is == "highest"));
         if let Some((metric, highest)) = best {
-            store::mark_best(&self.dir, metric, highest).map_err(Failure::cannot_write)?;
+            store::mark_best(&self.dir, metric, highest).map_err(store_failure)?;
         }
-        store::prune(&self.dir, self.config.keep_last, best).map_err(Failure::cannot_write)?;
-        metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
+        store::prune(&self.dir, self.config.keep_last, best).map_err(store_failure)?;
+        ::metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
         self.context.message(Level::Info, format!("checkpoint {}", path.display()));
         Ok(())
     }

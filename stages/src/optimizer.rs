@@ -193,7 +193,7 @@ impl Component for Optimizer {
         context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
         let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
         Ok(Box::new(Optimizing {
-            adam: Adam::new(adam(&config)),
+            adam: Adam { config: adam(&config) },
             schedule: schedule(&config),
             model,
             current: Version { weights: Arc::new(weights), moments: Arc::new(moments) },
