@@ -126,12 +126,12 @@ impl Stage for Writing {
 
 impl Writing {
     fn write_last(&mut self) -> Result<(), Failure> {
-        let Some((state, written)) = &mut self.last else { return Ok(()) };
-        if std::mem::replace(written, true) {
-            return Ok(());
-        }
+        let Some((state, false)) = &self.last else { return Ok(()) };
         let start = Instant::now();
         let checkpoint = self.context_of(state);
+        if let Some((_, written)) = &mut self.last {
+            *written = true;
+        }
         let path = store::save(&self.dir, &checkpoint).map_err(store_failure)?;
         let seconds = start.elapsed().as_secs_f64();
         let best = self.config.best.as_deref().map(|metric| (metric, self.config.best_is == "highest"));
