@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod payload;
+pub mod synthetic;
 pub mod tfrecord;
