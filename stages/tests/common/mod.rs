@@ -30,11 +30,7 @@ pub(crate) fn sha256(message: &[u8]) -> String {
     let mut h: Vec<u32> = primes.iter().take(8).map(|&p| root(p, 2)).collect();
     let mut padded = message.to_vec();
     padded.push(0x80);
-    padded.resize(
-        padded.len().next_multiple_of(64)
-            + if padded.len() % 64 > 56 || padded.len() % 64 == 0 { 64 } else { 0 },
-        0,
-    );
+    padded.resize((message.len() + 9).next_multiple_of(64), 0);
     let end = padded.len();
     padded[end - 8..].copy_from_slice(&(message.len() as u64 * 8).to_be_bytes());
     for block in padded.chunks(64) {
