@@ -14,6 +14,7 @@ use framewise_pipeline::{
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::load_weights::store_failure;
 use crate::payload::TrainState;
 use crate::store::{self, Checkpoint};
 
@@ -125,17 +126,20 @@ impl Stage for Writing {
 
 impl Writing {
     fn write_last(&mut self) -> Result<(), Failure> {
-        let Some((state, written)) = &mut self.last else { return Ok(()) };
-        if std::mem::replace(written, true) {
-            return Ok(());
-        }
+        let Some((state, false)) = &self.last else { return Ok(()) };
         let start = Instant::now();
         let checkpoint = self.context_of(state);
-        let path = store::save(&self.dir, &checkpoint).map_err(Failure::cannot_write)?;
+        if let Some((_, written)) = &mut self.last {
+            *written = true;
+        }
+        let path = store::save(&self.dir, &checkpoint).map_err(store_failure)?;
         let seconds = start.elapsed().as_secs_f64();
         let best = self.config.best.as_deref().map(|metric| (metric, self.config.best_is == "highest"));
-        store::prune(&self.dir, self.config.keep_last, best).map_err(Failure::cannot_write)?;
-        metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
+        if let Some((metric, highest)) = best {
+            store::mark_best(&self.dir, metric, highest).map_err(store_failure)?;
+        }
+        store::prune(&self.dir, self.config.keep_last, best).map_err(store_failure)?;
+        ::metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
         self.context.message(Level::Info, format!("checkpoint {}", path.display()));
         Ok(())
     }

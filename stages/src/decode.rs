@@ -96,6 +96,7 @@ impl Component for Yt8mDecode {
                 audio_size: config.audio_size,
                 max_frames: config.max_frames,
                 classes: Some(config.classes),
+                ..DecodeOptions::default()
             },
             chunk: if pool.is_some() { config.workers * CHUNK_PER_WORKER } else { 1 },
             pool,

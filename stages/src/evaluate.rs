@@ -4,7 +4,7 @@
 //! state, so that a checkpoint behind this stage knows which measurement belongs to it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use framewise_pipeline::context::{Level, Observer};
@@ -51,13 +51,8 @@ impl Component for Evaluate {
             KeySpec::new("every_steps", KeyKind::at_least(0), "Runs after every n-th step; 0 never.")
                 .default(0)
                 .unit("steps"),
-            KeySpec::new(
-                "set",
-                KeyKind::Texts,
-                "Changes to the inner graph, as with --set: \"stages.videos.files=…\". Relative paths count from the \
-                 working directory.",
-            )
-            .default(toml::Value::Array(vec![])),
+            KeySpec::new("files", KeyKind::Paths, "Files that the inner graph's `tfrecord_reader` reads in place of its own."),
+            KeySpec::new("devices", KeyKind::Texts, "Devices of the inner graph's stages in place of its own."),
         ]
     }
 
@@ -92,11 +87,15 @@ impl Component for Evaluate {
 /// Loads and checks the inner graph; the error is what `check` would print for it.
 fn load(settings: &Settings) -> Result<ResolvedGraph, String> {
     let path = PathBuf::from(settings.text("graph"));
-    let changes = settings.get("set").and_then(toml::Value::as_array);
-    let changes = changes.into_iter().flatten().filter_map(toml::Value::as_str);
-    let changes = changes.map(str::parse).collect::<Result<Vec<graph::Override>, _>>().map_err(|e| format!("set: {e}"))?;
-    let loaded = graph::load(Path::new(&path), &crate::registry(), &changes)
-        .map_err(|errors| format!("the graph {} has errors:\n{}", path.display(), errors.render(false)))?;
+    let load = |changes: &[graph::Override]| {
+        graph::load(&path, &crate::registry(), changes)
+            .map_err(|errors| format!("the graph {} has errors:\n{}", path.display(), errors.render(false)))
+    };
+    let mut loaded = load(&[])?;
+    let changes = changes(&loaded.graph, settings);
+    if !changes.is_empty() {
+        loaded = load(&changes)?;
+    }
     if loaded.graph.stages.iter().any(|s| s.type_name == "evaluate") {
         return Err(format!("the graph {} has an `evaluate` stage itself", path.display()));
     }
@@ -104,6 +103,20 @@ fn load(settings: &Settings) -> Result<ResolvedGraph, String> {
         return Err(format!("the graph {} has no `load_weights` stage to hand the weights to", path.display()));
     }
     Ok(loaded.graph)
+}
+
+/// The inner graph's keys that this stage's `files` and `devices` replace.
+fn changes(inner: &ResolvedGraph, settings: &Settings) -> Vec<graph::Override> {
+    let mut changes = Vec::new();
+    for stage in &inner.stages {
+        let keys = [("files", stage.type_name == "tfrecord_reader"), ("devices", stage.settings.get("devices").is_some())];
+        for (key, applies) in keys {
+            if let (true, Some(value)) = (applies, settings.get(key)) {
+                changes.push(graph::Override { key: format!("stages.{}.{key}", stage.name), value: value.to_string() });
+            }
+        }
+    }
+    changes
 }
 
 impl Stage for Evaluating {

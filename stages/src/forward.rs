@@ -136,7 +136,7 @@ impl Forward {
                 Packet::Item(WeightsVersion { version, weights }) => {
                     check_shapes(&*self.model, &weights)?;
                     let place = |device: &Device| {
-                        if weights.device().same_device(device) {
+                        if weights.device().is_none_or(|d| d.same_device(device)) {
                             Ok(weights.clone())
                         } else {
                             weights.to_device(device).map(Arc::new)

@@ -20,6 +20,7 @@ mod backward;
 mod batch;
 mod checkpoint;
 mod decode;
+mod eigenvalues;
 mod evaluate;
 mod forward;
 mod load_weights;
@@ -38,6 +39,7 @@ mod shard;
 mod shuffle;
 mod synthetic_source;
 mod top_k;
+mod tfrecord_writer;
 mod writers;
 
 pub use load_weights::InjectedWeights;

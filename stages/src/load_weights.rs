@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use framewise_pipeline::{
     Component, ErrorKind, Failure, KeyKind, KeySpec, Output, OutputPort, Ports, Settings, Stage, StageContext,
     StageError, Wiring,
@@ -89,17 +89,18 @@ impl Stage for Loading {
 /// # Errors
 /// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
 pub fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
-    let tensors = store::load_weights(path).map_err(load_failure)?;
-    Weights::from_named(model.clone(), tensors, device).map_err(|e| Failure::data(format!("{}: {e}", path.display())))
+    let tensors = store::load_weights(path).map_err(store_failure)?;
+    Weights::from_named(model.clone(), tensors, device, DType::F32).map_err(|e| Failure::data(format!("{}: {e}", path.display())))
 }
 
-/// The failure of reading a checkpoint.
-pub fn load_failure(error: StoreError) -> Failure {
+/// The failure of writing or reading a checkpoint.
+pub fn store_failure(error: StoreError) -> Failure {
     let kind = match &error {
+        StoreError::Write { .. } => ErrorKind::CannotWrite,
+        StoreError::Read { .. } => ErrorKind::Io,
         StoreError::Missing { .. } => ErrorKind::NotFound,
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        StoreError::Io { .. } => ErrorKind::Io,
-        _ => ErrorKind::Data,
+        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
+        StoreError::Tensor { .. } => ErrorKind::Internal,
     };
     Failure::new(kind, error)
 }

@@ -99,21 +99,16 @@ pub fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)> {
 /// # Errors
 /// `Config` when no model can have these sizes.
 pub fn nextvlad(settings: &Settings) -> Result<Arc<dyn Model>, Failure> {
-    let config = nextvlad_config(settings);
-    match config.check().first() {
-        Some(problem) => Err(Failure::config(problem.clone())),
-        None => Ok(Arc::new(NextVlad { config })),
-    }
+    let model = NextVlad::new(nextvlad_config(settings)).map_err(|e| Failure::config(e.to_string()))?;
+    Ok(Arc::new(model))
 }
 
 /// The `weights` payload of the model that the settings describe: every parameter with its shape.
 pub fn weights_of(settings: &Settings) -> PayloadType {
-    let config = nextvlad_config(settings);
     let payload = PayloadType::of::<WeightsVersion>();
-    if !config.check().is_empty() {
-        return payload;
-    }
-    NextVlad { config }.parameters().into_iter().fold(payload, |payload, parameter| {
+    // A model that cannot be is reported by `check`; its edges are not.
+    let Ok(model) = nextvlad(settings) else { return payload };
+    model.parameters().into_iter().fold(payload, |payload, parameter| {
         payload.tensor(parameter.name, "f32", parameter.shape.iter().map(|n| Dim::Fixed(*n as u64)).collect())
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Settings,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Results, Settings,
     Stage, StageContext, StageError, Wiring,
 };
 use serde::Deserialize;
@@ -40,6 +40,7 @@ struct Config {
     clip: String,
     clip_norm: f64,
     init_from: Option<PathBuf>,
+    eigenvalues: Option<PathBuf>,
 }
 
 struct Optimizing {
@@ -54,6 +55,7 @@ struct Optimizing {
     gradients: Input<Update>,
     weights: Output<WeightsVersion>,
     states: Output<TrainState>,
+    results: Arc<Results>,
 }
 
 #[derive(Clone)]
@@ -126,6 +128,12 @@ impl Component for Optimizer {
                 KeyKind::Path,
                 "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
             ),
+            KeySpec::new(
+                "eigenvalues",
+                KeyKind::Path,
+                "The .npy file of the YouTube-8M PCA release: visual features are multiplied with sqrt(eigenvalue) + 1e-4, \
+                 which reverses the whitening. The factors become part of the weights. Without it they are 1.",
+            ),
             devices_key(),
         ];
         keys.extend(nextvlad_keys());
@@ -149,6 +157,9 @@ impl Component for Optimizer {
             if config.milestone_epochs.len() != config.milestone_factors.len() {
                 problems.push(("milestone_factors", "one factor is needed for each of milestone_epochs".into()));
             }
+            if config.init_from.is_some() && config.eigenvalues.is_some() {
+                problems.push(("eigenvalues", "the weights of init_from bring their own factors".into()));
+            }
             if !config.milestone_epochs.is_sorted_by(|a, b| a < b) {
                 problems.push(("milestone_epochs", "milestones must ascend".into()));
             }
@@ -171,15 +182,18 @@ impl Component for Optimizer {
         let model = nextvlad(settings)?;
         // The weights live on the first device; forward copies them to the others.
         let device = device::open(&device::names(settings)[..1])?.remove(0);
-        let weights = match &config.init_from {
+        let mut weights = match &config.init_from {
             Some(path) => crate::load_weights::read(path, &model, &device)?,
             None => Weights::initial(model.clone(), context.seed, &device, DType::F32)
                 .map_err(|e| compute_failure("drawing the initial weights", &e))?,
         };
+        if let Some(path) = &config.eigenvalues {
+            crate::eigenvalues::apply(path, &mut weights)?;
+        }
         context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
         let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
         Ok(Box::new(Optimizing {
-            adam: Adam::new(adam(&config)),
+            adam: Adam { config: adam(&config) },
             schedule: schedule(&config),
             model,
             current: Version { weights: Arc::new(weights), moments: Arc::new(moments) },
@@ -189,6 +203,7 @@ impl Component for Optimizer {
             gradients: wiring.input("gradients")?,
             weights: wiring.output("weights")?,
             states: wiring.output("states")?,
+            results: context.results.clone(),
         }))
     }
 }
@@ -250,6 +265,8 @@ impl Optimizing {
         }
         self.step += 1;
         self.samples += update.videos as u64;
+        self.results.set("steps", self.step as f64);
+        self.results.set("examples", self.samples as f64);
         // The loop first: the next step can begin while the state is being written down.
         self.send_weights()?;
         if self.states.is_connected() {

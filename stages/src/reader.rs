@@ -96,12 +96,13 @@ impl Component for TfrecordReader {
 impl Stage for Reader {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         for epoch in 0..self.config.epochs {
-            let files = if self.config.shuffle_files {
+            let order = if self.config.shuffle_files {
                 files::shuffled(&self.files, self.seed, epoch)
             } else {
-                self.files.clone()
+                (0..self.files.len()).collect()
             };
-            for file in files {
+            for file in order {
+                let file = self.files[file].clone();
                 self.read_file(&file)?;
             }
             self.output.mark(Mark::EpochEnd { epoch })?;
@@ -112,8 +113,11 @@ impl Stage for Reader {
 
 impl Reader {
     fn read_file(&mut self, path: &std::path::Path) -> Result<(), StageError> {
-        let options =
-            ReaderOptions { max_record_bytes: self.config.max_record_bytes, verify_data_crc: self.config.verify_crc };
+        let options = ReaderOptions {
+            max_record_bytes: self.config.max_record_bytes,
+            verify_data_crc: self.config.verify_crc,
+            ..ReaderOptions::default()
+        };
         let mut reader = RecordReader::open(path, options).map_err(|e| open_failure(path, e))?;
         self.context.message(Level::Debug, format!("reading {}", path.display()));
         while let Some(next) = reader.next() {

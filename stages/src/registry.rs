@@ -19,6 +19,7 @@ use crate::report::Report;
 use crate::shard::Shard;
 use crate::shuffle::Shuffle;
 use crate::synthetic_source::SyntheticSource;
+use crate::tfrecord_writer::TfrecordWriter;
 use crate::top_k::TopK;
 use crate::writers::{CsvWriter, JsonlWriter};
 
@@ -45,4 +46,5 @@ pub fn registry() -> Registry {
         .with(TopK)
         .with(CsvWriter)
         .with(JsonlWriter)
+        .with(TfrecordWriter)
 }

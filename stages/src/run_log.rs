@@ -63,8 +63,7 @@ impl RunLog {
         files.lines.write_all(text.as_bytes()).map_err(|e| write_failure(&files.lines_path, &e))?;
         for (name, value) in values {
             let tag = format!("{kind}/{name}");
-            let step = i64::try_from(step).unwrap_or(i64::MAX);
-            files.events.scalar(&tag, step, *value as f32).map_err(Failure::cannot_write)?;
+            files.events.scalar(&tag, step, *value).map_err(Failure::cannot_write)?;
         }
         files.events.flush().map_err(Failure::cannot_write)
     }

@@ -9,8 +9,6 @@ use framewise_pipeline::{
     Component, Emitter, Failure, InputPort, KeyKind, KeySpec, Mark, OutputPort, Ports, Settings, Stage, StageContext,
     StageError, Transform, Wiring,
 };
-use rand::Rng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::payload::{Example, rows_of};
@@ -78,7 +76,7 @@ impl Transform for Shuffling {
             self.buffer.push(example);
             return Ok(());
         }
-        let place = self.random.random_range(0..self.buffer.len());
+        let place = random::below(&mut self.random, self.buffer.len() as u64) as usize;
         out.emit(std::mem::replace(&mut self.buffer[place], example))
     }
 
@@ -97,7 +95,11 @@ impl Transform for Shuffling {
 
 impl Shuffling {
     fn empty(&mut self, out: &mut Emitter<'_, Example>) -> Result<(), StageError> {
-        self.buffer.shuffle(&mut self.random);
-        self.buffer.drain(..).try_for_each(|example| out.emit(example))
+        // Fisher and Yates from the back: the place drawn leaves, the last one takes it.
+        while !self.buffer.is_empty() {
+            let place = random::below(&mut self.random, self.buffer.len() as u64) as usize;
+            out.emit(self.buffer.swap_remove(place))?;
+        }
+        Ok(())
     }
 }

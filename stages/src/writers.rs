@@ -33,8 +33,8 @@ struct Writing {
 }
 
 fn keys() -> Vec<KeySpec> {
-    let doc = "The file to write. A relative path lies in the run directory; the run directory's name is printed.";
-    vec![KeySpec::new("path", KeyKind::Text, doc).required()]
+    let doc = "The file to write. A relative path written in a graph lies in the run directory; one from --set in the working directory.";
+    vec![KeySpec::new("path", KeyKind::OutputPath, doc).required()]
 }
 
 fn ports() -> Ports {
@@ -48,12 +48,17 @@ fn build(
     header: Option<&'static str>,
     format: Format,
 ) -> Result<Box<dyn Stage>, Failure> {
+    let path = output_path(settings, context);
+    Ok(Box::new(Writing { path, header, format, input: wiring.input("rankings")?, context: context.clone() }))
+}
+
+/// The `path` of a writer: a relative one lies in the run directory.
+pub(crate) fn output_path(settings: &Settings, context: &StageContext) -> PathBuf {
     let path = PathBuf::from(settings.text("path"));
-    let path = match &context.run_dir {
+    match &context.run_dir {
         Some(dir) => dir.join(path),
         None => path,
-    };
-    Ok(Box::new(Writing { path, header, format, input: wiring.input("rankings")?, context: context.clone() }))
+    }
 }
 
 impl Component for CsvWriter {
