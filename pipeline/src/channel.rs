@@ -5,7 +5,7 @@
 //! single item is larger than that (it then travels alone).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
 
@@ -43,23 +43,37 @@ impl<F: FnMut()> OnWait for F {
 }
 
 /// The live state of an edge, for meters and the watch thread.
+///
+/// The sender adds a packet once it is in the channel, so a packet that still waits for room is never counted.
+/// The receiver may subtract it first: for that moment a sum is one packet short, and may be negative.
 #[derive(Debug)]
 pub struct EdgeGauge {
     /// The bounds.
     pub limits: EdgeLimits,
-    items: AtomicUsize,
-    bytes: AtomicUsize,
+    items: AtomicIsize,
+    bytes: AtomicIsize,
 }
 
 impl EdgeGauge {
     /// Packets in the channel now.
     pub fn items(&self) -> usize {
-        self.items.load(Ordering::Relaxed)
+        usize::try_from(self.items.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Payload bytes in the channel now.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        // Not Relaxed: see `EdgeSender::wait_for_bytes`.
+        usize::try_from(self.bytes.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as isize, Ordering::SeqCst);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.items.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes as isize, Ordering::SeqCst);
     }
 }
 
@@ -97,7 +111,7 @@ pub(crate) fn bounded<T: Payload>(limits: EdgeLimits) -> (EdgeSender<T>, EdgeRec
     let limits = EdgeLimits { items: limits.items.max(1), bytes: limits.bytes };
     let (packet_sender, packet_receiver) = crossbeam_channel::bounded(limits.items);
     let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
-    let gauge = Arc::new(EdgeGauge { limits, items: AtomicUsize::new(0), bytes: AtomicUsize::new(0) });
+    let gauge = Arc::new(EdgeGauge { limits, items: AtomicIsize::new(0), bytes: AtomicIsize::new(0) });
     let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone() };
     let receiver = EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone() };
     (sender, receiver, gauge)
@@ -123,25 +137,19 @@ impl<T: Payload> EdgeSender<T> {
         }
         let bytes = byte_len(&packet);
         self.wait_for_bytes(bytes, stop, &mut on_wait)?;
-        // Counted before the packet is visible, so that the receiver never subtracts what was not added.
-        self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.gauge.items.fetch_add(1, Ordering::Relaxed);
-        let sent = match self.packets.try_send(packet) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(Interrupted::Disconnected),
+        match self.packets.try_send(packet) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(Interrupted::Disconnected),
             Err(TrySendError::Full(packet)) => {
                 on_wait.wait_begins();
                 select_biased! {
-                    recv(stop.wake()) -> _ => Err(Interrupted::Stopped),
-                    send(self.packets, packet) -> sent => sent.map_err(|_| Interrupted::Disconnected),
+                    recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                    send(self.packets, packet) -> sent => sent.map_err(|_| Interrupted::Disconnected)?,
                 }
             }
-        };
-        if sent.is_err() {
-            self.gauge.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.gauge.items.fetch_sub(1, Ordering::Relaxed);
         }
-        sent
+        self.gauge.add(bytes);
+        Ok(())
     }
 
     fn wait_for_bytes(
@@ -150,8 +158,10 @@ impl<T: Payload> EdgeSender<T> {
         stop: &StopToken,
         on_wait: &mut impl OnWait,
     ) -> Result<(), Interrupted> {
+        // The only sender of the edge looks at its own finished sends: here the sum is exact, or larger than
+        // what is left by now.
         let full = || {
-            let queued = self.gauge.bytes.load(Ordering::Relaxed);
+            let queued = self.gauge.bytes();
             queued > 0 && queued.saturating_add(bytes) > self.gauge.limits.bytes
         };
         if bytes == 0 || !full() {
@@ -159,8 +169,10 @@ impl<T: Payload> EdgeSender<T> {
         }
         on_wait.wait_begins();
         while full() {
-            // A token left from an earlier removal only costs one more look: none is ever lost, since the
-            // receiver subtracts first and leaves the token afterwards.
+            // A token left from an earlier removal only costs one more look. None is ever lost: the receiver
+            // subtracts first and leaves the token afterwards, and where it finds the slot full, the token in it
+            // is taken only later. That last step orders operations on two places (the sum and the slot), so the
+            // sum is read and written SeqCst, as the slot is inside the channel.
             select_biased! {
                 recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
                 recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected)?,
@@ -187,8 +199,7 @@ impl<T: Payload> EdgeReceiver<T> {
                 }
             }
         };
-        self.gauge.items.fetch_sub(1, Ordering::Relaxed);
-        self.gauge.bytes.fetch_sub(byte_len(&packet), Ordering::Relaxed);
+        self.gauge.subtract(byte_len(&packet));
         // A full token slot already says that room was made.
         let _ = self.freed.try_send(());
         Ok(packet)

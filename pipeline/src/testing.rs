@@ -225,8 +225,10 @@ impl GraphBuilder {
     /// # Panics
     /// When one of them does not exist.
     pub fn edge(&mut self, from: &str, to: &str, limits: EdgeLimits) -> &mut Self {
-        let (producer, port) = self.find(from, |ports, port| ports.outputs.iter().position(|p| p.name == port));
-        let (consumer, wanted) = self.find(to, |ports, port| ports.inputs.iter().position(|p| p.name == port));
+        let (producer, port) =
+            self.find(from, |ports, port| ports.outputs.iter().position(|p| p.name == port));
+        let (consumer, wanted) =
+            self.find(to, |ports, port| ports.inputs.iter().position(|p| p.name == port));
         let output = &self.stages[producer].ports.outputs[port];
         self.edges.push(ResolvedEdge {
             from: (producer, port),
