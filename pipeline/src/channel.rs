@@ -2,10 +2,10 @@
 //! stoppable.
 //!
 //! Law: a channel never holds more than `items` packets, and never more than `bytes` payload bytes unless a
-//! single item is larger than that (it then travels alone).
+//! single item is larger than that (it then travels alone). `End` takes no place, so ending never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
 
@@ -52,6 +52,8 @@ pub struct EdgeGauge {
     pub limits: EdgeLimits,
     items: AtomicIsize,
     bytes: AtomicIsize,
+    /// The sender is through: when the channel is empty and disconnected, that is an `End`.
+    ended: AtomicBool,
 }
 
 impl EdgeGauge {
@@ -111,7 +113,13 @@ pub(crate) fn bounded<T: Payload>(limits: EdgeLimits) -> (EdgeSender<T>, EdgeRec
     let limits = EdgeLimits { items: limits.items.max(1), bytes: limits.bytes };
     let (packet_sender, packet_receiver) = crossbeam_channel::bounded(limits.items);
     let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
-    let gauge = Arc::new(EdgeGauge { limits, items: AtomicIsize::new(0), bytes: AtomicIsize::new(0) });
+    let gauge = EdgeGauge {
+        limits,
+        items: AtomicIsize::new(0),
+        bytes: AtomicIsize::new(0),
+        ended: AtomicBool::new(false),
+    };
+    let gauge = Arc::new(gauge);
     let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone() };
     let receiver = EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone() };
     (sender, receiver, gauge)
@@ -152,6 +160,12 @@ impl<T: Payload> EdgeSender<T> {
         Ok(())
     }
 
+    /// Ends the edge: after the packets in it the receiver finds [`Packet::End`].
+    pub(crate) fn end(self) {
+        // Before the drop of `self`, which is the engine's and therefore the last sender, disconnects the channel.
+        self.gauge.ended.store(true, Ordering::Release);
+    }
+
     fn wait_for_bytes(
         &self,
         bytes: usize,
@@ -183,19 +197,22 @@ impl<T: Payload> EdgeSender<T> {
 }
 
 impl<T: Payload> EdgeReceiver<T> {
-    /// Receives, waiting for a packet.
+    /// The next packet, waiting for one; [`Packet::End`] when the sender has ended the edge.
     pub(crate) fn recv(&self, stop: &StopToken, mut on_wait: impl OnWait) -> Result<Packet<T>, Interrupted> {
         if stop.is_tripped() {
             return Err(Interrupted::Stopped);
         }
         let packet = match self.packets.try_recv() {
             Ok(packet) => packet,
-            Err(TryRecvError::Disconnected) => return Err(Interrupted::Disconnected),
+            Err(TryRecvError::Disconnected) => return self.disconnected(stop),
             Err(TryRecvError::Empty) => {
                 on_wait.wait_begins();
                 select_biased! {
                     recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
-                    recv(self.packets) -> packet => packet.map_err(|RecvError| Interrupted::Disconnected)?,
+                    recv(self.packets) -> packet => match packet {
+                        Ok(packet) => packet,
+                        Err(RecvError) => return self.disconnected(stop),
+                    },
                 }
             }
         };
@@ -203,5 +220,16 @@ impl<T: Payload> EdgeReceiver<T> {
         // A full token slot already says that room was made.
         let _ = self.freed.try_send(());
         Ok(packet)
+    }
+
+    /// What it means that the channel is empty and its sender gone.
+    fn disconnected(&self, stop: &StopToken) -> Result<Packet<T>, Interrupted> {
+        if stop.is_tripped() {
+            Err(Interrupted::Stopped)
+        } else if self.gauge.ended.load(Ordering::Acquire) {
+            Ok(Packet::End)
+        } else {
+            Err(Interrupted::Disconnected)
+        }
     }
 }

@@ -250,24 +250,24 @@ fn run_worker(worker: Worker, stop: &StopToken, errors: &Mutex<Option<RunError>>
     let Worker { name, stage, enders, keepers, meter } = worker;
     meter.switch(Activity::Busy);
     let ended = catch_unwind(AssertUnwindSafe(|| stage.run()));
+    meter.switch(Activity::Done);
     let failure = match ended {
         Ok(Ok(()) | Err(StageError::Closed)) => {
-            for ender in enders {
-                ender.end();
+            // Inputs first: a stage that ends early must not hold up the stages before it.
+            drop(keepers);
+            if !stop.is_tripped() {
+                enders.into_iter().for_each(|ender| ender.end());
             }
-            None
+            return;
         }
-        Ok(Err(StageError::Stopped)) if stop.is_tripped() => None,
-        Ok(Err(StageError::Stopped)) => Some(Failure::internal("an input ended without its end mark")),
-        Ok(Err(StageError::Failed(failure))) => Some(failure),
-        Err(panic) => Some(Failure::internal(format!("panicked: {}", panic_message(panic.as_ref())))),
+        Ok(Err(StageError::Stopped)) if stop.is_tripped() => return,
+        Ok(Err(StageError::Stopped)) => Failure::internal("an input ended without its end mark"),
+        Ok(Err(StageError::Failed(failure))) => failure,
+        Err(panic) => Failure::internal(format!("panicked: {}", panic_message(panic.as_ref()))),
     };
-    if let Some(failure) = failure {
-        record(errors, RunError { stage: name, failure }, stop);
-    }
-    meter.switch(Activity::Done);
-    // Only now may the channels disconnect: the token has tripped if this stage failed.
-    drop(keepers);
+    record(errors, RunError { stage: name, failure }, stop);
+    // Only now may the channels disconnect, by the drop of these: the token has tripped.
+    drop((enders, keepers));
 }
 
 fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {

@@ -108,16 +108,15 @@ impl<T: Payload> Output<T> {
     }
 }
 
-/// Ends of an output that the engine keeps: it sends `End` when the stage has returned `Ok`, and until it lets
-/// go the channels do not disconnect.
+/// Ends of an output that the engine keeps: until it lets go, the channels do not disconnect.
 pub(crate) trait Ender: Send {
+    /// Sends `End`; called when the stage has returned `Ok`. Never waits.
     fn end(self: Box<Self>);
 }
 
-impl<T: Payload> Ender for Output<T> {
-    fn end(mut self: Box<Self>) {
-        // Consumers that are gone or a run that stops need no `End`.
-        let _ = self.send_packet(Packet::End);
+impl<T: Payload> Ender for Vec<EdgeSender<T>> {
+    fn end(self: Box<Self>) {
+        self.into_iter().for_each(EdgeSender::end);
     }
 }
 
@@ -125,7 +124,7 @@ impl<T: Payload> Ender for Output<T> {
 pub(crate) struct Connection {
     /// `Output<T>` for the producer.
     pub(crate) output: Box<dyn Any + Send>,
-    /// The engine's copy of it.
+    /// The engine's copy of its ends.
     pub(crate) ender: Box<dyn Ender>,
     /// For each edge: `Input<T>` for the consumer, the engine's copy of its end, and the gauge.
     pub(crate) edges: Vec<ConnectedEdge>,
@@ -156,8 +155,7 @@ pub(crate) fn connect<T: Payload>(
         let input = Box::new(Input { edge: receiver, stop: stop.clone(), meter: consumer.clone() });
         connected.push(ConnectedEdge { input, keeper, gauge });
     }
-    let output = |senders| {
-        Box::new(Output::<T> { edges: senders, delayed, stop: stop.clone(), meter: producer.clone() })
-    };
-    Connection { output: output(senders.clone()), ender: output(senders), edges: connected }
+    let ender = Box::new(senders.clone());
+    let output = Output { edges: senders, delayed, stop: stop.clone(), meter: producer.clone() };
+    Connection { output: Box::new(output), ender, edges: connected }
 }
