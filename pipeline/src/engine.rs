@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Failure, StageError};
 use crate::graph::ResolvedGraph;
 use crate::meter::{Activity, StageMeter};
 use crate::monitor::{EdgeMonitor, Monitor, StageMonitor};
-use crate::port::{EdgePlan, Ender};
+use crate::port::{EdgePlan, Ender, Producer};
 use crate::stage::Stage;
 use crate::stop::StopToken;
 
@@ -134,10 +134,12 @@ impl Pipeline {
         let mut edge_monitors = Vec::with_capacity(graph.edges.len());
 
         for (s, stage) in graph.stages.iter().enumerate() {
+            let edges_out = graph.edges.iter().filter(|e| e.from.0 == s).count();
+            let producer = Producer::new(meters[s].clone(), options.stop.clone(), edges_out);
             for (p, port) in stage.ports.outputs.iter().enumerate() {
                 let edges: Vec<_> = graph.edges.iter().filter(|e| e.from == (s, p)).collect();
                 let plans: Vec<EdgePlan> = edges.iter().map(|e| (e.limits, meters[e.to.0].clone())).collect();
-                let connection = (port.connect)(&plans, port.delayed, &meters[s], &options.stop);
+                let connection = (port.connect)(&plans, port.delayed, &producer);
                 wirings[s].outputs.insert(port.name, connection.output);
                 enders[s].push(connection.ender);
                 for (edge, ends) in edges.iter().zip(connection.edges) {
