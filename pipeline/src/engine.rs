@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Failure, StageError};
 use crate::graph::ResolvedGraph;
 use crate::meter::{Activity, StageMeter};
 use crate::monitor::{EdgeMonitor, Monitor, StageMonitor};
-use crate::port::{EdgePlan, Ender};
+use crate::port::{EdgePlan, Ender, Producer};
 use crate::stage::Stage;
 use crate::stop::StopToken;
 
@@ -134,10 +134,12 @@ impl Pipeline {
         let mut edge_monitors = Vec::with_capacity(graph.edges.len());
 
         for (s, stage) in graph.stages.iter().enumerate() {
+            let edges_out = graph.edges.iter().filter(|e| e.from.0 == s).count();
+            let producer = Producer::new(meters[s].clone(), options.stop.clone(), edges_out);
             for (p, port) in stage.ports.outputs.iter().enumerate() {
                 let edges: Vec<_> = graph.edges.iter().filter(|e| e.from == (s, p)).collect();
                 let plans: Vec<EdgePlan> = edges.iter().map(|e| (e.limits, meters[e.to.0].clone())).collect();
-                let connection = (port.connect)(&plans, port.delayed, &meters[s], &options.stop);
+                let connection = (port.connect)(&plans, port.delayed, &producer);
                 wirings[s].outputs.insert(port.name, connection.output);
                 enders[s].push(connection.ender);
                 for (edge, ends) in edges.iter().zip(connection.edges) {
@@ -250,24 +252,24 @@ fn run_worker(worker: Worker, stop: &StopToken, errors: &Mutex<Option<RunError>>
     let Worker { name, stage, enders, keepers, meter } = worker;
     meter.switch(Activity::Busy);
     let ended = catch_unwind(AssertUnwindSafe(|| stage.run()));
+    meter.switch(Activity::Done);
     let failure = match ended {
         Ok(Ok(()) | Err(StageError::Closed)) => {
-            for ender in enders {
-                ender.end();
+            // Inputs first: a stage that ends early must not hold up the stages before it.
+            drop(keepers);
+            if !stop.is_tripped() {
+                enders.into_iter().for_each(|ender| ender.end());
             }
-            None
+            return;
         }
-        Ok(Err(StageError::Stopped)) if stop.is_tripped() => None,
-        Ok(Err(StageError::Stopped)) => Some(Failure::internal("an input ended without its end mark")),
-        Ok(Err(StageError::Failed(failure))) => Some(failure),
-        Err(panic) => Some(Failure::internal(format!("panicked: {}", panic_message(panic.as_ref())))),
+        Ok(Err(StageError::Stopped)) if stop.is_tripped() => return,
+        Ok(Err(StageError::Stopped)) => Failure::internal("an input ended without its end mark"),
+        Ok(Err(StageError::Failed(failure))) => failure,
+        Err(panic) => Failure::internal(format!("panicked: {}", panic_message(panic.as_ref()))),
     };
-    if let Some(failure) = failure {
-        record(errors, RunError { stage: name, failure }, stop);
-    }
-    meter.switch(Activity::Done);
-    // Only now may the channels disconnect: the token has tripped if this stage failed.
-    drop(keepers);
+    record(errors, RunError { stage: name, failure }, stop);
+    // Only now may the channels disconnect, by the drop of these: the token has tripped.
+    drop((enders, keepers));
 }
 
 fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {

@@ -100,7 +100,8 @@ impl Component for SyntheticSource {
             world_seed: settings.integer("world_seed"),
             seed: config.video_seed,
             ..SyntheticConfig::default()
-        });
+        })
+        .map_err(Failure::config)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(config.workers)
             .build()
