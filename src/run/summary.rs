@@ -38,8 +38,9 @@ pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
 /// The table, what was rejected, the limiting stage, the results.
 fn measured(result: &RunResult) -> String {
     let mut out = format!("\n{}", stage_table(result));
-    for stage in result.stages.iter().filter(|stage| !stage.rejected.is_empty()) {
-        out += &format!("\n{}", rejected(stage));
+    let rejecting: Vec<_> = result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
+    if !rejecting.is_empty() {
+        out += &format!("\n{}", rejecting.concat());
     }
     if let Some(limit) = &result.bottleneck {
         out += &format!("\nlimiting stage: {}, {}\n", limit.stage, limit.why);
@@ -101,7 +102,6 @@ videos  videos_type      0  1,234     12.5  0.49   25%         50%          25%
 sink    sink_type    1,234      0     12.5  0.49   25%         50%          25%
 
 rejected by videos: 2 records (data_crc 2), see rejected.jsonl
-
 rejected by sink: 2 records (data_crc 2), see rejected.jsonl
 
 limiting stage: sink, why
