@@ -186,6 +186,7 @@ impl KeyInfo {
             KeyKind::Text => ("text", None, None),
             KeyKind::OneOf(_) => ("word", None, None),
             KeyKind::Path => ("path", None, None),
+            KeyKind::OutputPath => ("output path", None, None),
             KeyKind::Paths => ("paths", None, None),
             KeyKind::Texts => ("texts", None, None),
             KeyKind::Integers(range) => ("whole numbers", whole(*range.start()), whole(*range.end())),
