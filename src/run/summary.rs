@@ -38,17 +38,20 @@ pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
 /// The table, what was rejected, the limiting stage, the results.
 fn measured(result: &RunResult) -> String {
     let mut out = format!("\n{}", stage_table(result));
-    let rejecting: Vec<_> = result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
+    let rejecting: Vec<_> =
+        result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
     if !rejecting.is_empty() {
         out += &format!("\n{}", rejecting.concat());
     }
     if let Some(limit) = &result.bottleneck {
-        out += &format!("\nlimiting stage: {}, {}\n", limit.stage, limit.why);
+        out += &format!("\nlimiting stage: {}\n", limit.stage);
+        out += &wrap(&limit.why, WIDTH, 2);
         out += &wrap(&limit.advice, WIDTH, 2);
     }
     if !result.results.is_empty() {
         out += "\nresults\n";
-        let rows: Vec<_> = result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
+        let rows: Vec<_> =
+            result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
         out += &table(&[Align::Left, Align::Right], &rows);
     }
     out + "\n"
@@ -80,8 +83,14 @@ fn row(stage: &StageResult, wall_seconds: f64) -> Vec<String> {
 
 fn rejected(stage: &StageResult) -> String {
     let total = stage.rejected.values().sum();
-    let reasons: Vec<_> = stage.rejected.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
-    format!("rejected by {}: {} ({}), see rejected.jsonl\n", stage.name, plural(total, "record"), reasons.join(", "))
+    let reasons: Vec<_> =
+        stage.rejected.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
+    format!(
+        "rejected by {}: {} ({}), see rejected.jsonl\n",
+        stage.name,
+        plural(total, "record"),
+        reasons.join(", ")
+    )
 }
 
 fn number(value: f64) -> String {
@@ -104,7 +113,8 @@ sink    sink_type    1,234      0     12.5  0.49   25%         50%          25%
 rejected by videos: 2 records (data_crc 2), see rejected.jsonl
 rejected by sink: 2 records (data_crc 2), see rejected.jsonl
 
-limiting stage: sink, why
+limiting stage: sink
+  why
   advice
 
 results
