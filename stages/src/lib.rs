@@ -1,1 +1,4 @@
 //! placeholder
+pub mod model;
+pub mod optim;
+pub mod random;
