@@ -147,7 +147,7 @@ impl Pipeline {
                     let input = &consumer.ports.inputs[edge.to.1];
                     wirings[edge.to.0].inputs.insert(input.name, ends.input);
                     keepers[edge.to.0].push(ends.keeper);
-                    edge_monitors.push(EdgeMonitor::new(s, edge.to.0, port.name, input.name, ends.gauge));
+                    edge_monitors.push(EdgeMonitor::new(graph, edge, ends.gauge));
                 }
             }
         }
