@@ -153,7 +153,6 @@ impl Prepared {
         drop(stop);
 
         let exit_code = exit_code(&outcome.status);
-        tell_end(&journal, &outcome);
         let checkpoint = checkpoints::newest(&graph, directory.path());
         let result = RunResult::of(&graph.name, directory.path(), &outcome);
         let text = match args.format {
@@ -161,6 +160,7 @@ impl Prepared {
             Format::Text => summary::text(&result, checkpoint.as_deref()),
         };
         let printed = terminal::print(&text);
+        tell_end(&journal, &outcome);
         if let (Status::Stopped | Status::FinishedEarly, Some(path)) = (&outcome.status, &checkpoint) {
             journal.note(Level::Warning, &format!("interrupted; the newest checkpoint is {}", path.display()));
         }

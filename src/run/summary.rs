@@ -12,24 +12,13 @@ const WIDTH: usize = 100;
 
 /// The table of stages, the limiting stage, the results and where they lie.
 pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
-    let mut out = format!("\n{}", stage_table(result));
-    for stage in result.stages.iter().filter(|stage| !stage.rejected.is_empty()) {
-        out += &format!("\n{}", rejected(stage));
-    }
-    if let Some(limit) = &result.bottleneck {
-        out += &format!("\nlimiting stage: {}, {}\n", limit.stage, limit.why);
-        out += &wrap(&limit.advice, WIDTH, 2);
-    }
-    if !result.results.is_empty() {
-        out += "\nresults\n";
-        let rows: Vec<_> = result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
-        out += &table(&[Align::Left, Align::Right], &rows);
-    }
+    // A failed run is told in a few lines: the error comes last and must not be lost below a table.
+    let mut out = if result.status == "failed" { String::new() } else { measured(result) };
     let verdict = match result.status {
         "ok" => "done",
         other => other,
     };
-    out += &format!("\n{verdict} in {}", seconds(result.wall_seconds));
+    out += &format!("{verdict} in {}", seconds(result.wall_seconds));
     if result.steps > 0 {
         out += &format!(", {}", plural(result.steps, "step"));
     }
@@ -44,6 +33,25 @@ pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
         out += &format!("run directory  {run_dir}\n");
     }
     printable(&out).into_owned()
+}
+
+/// The table, what was rejected, the limiting stage, the results.
+fn measured(result: &RunResult) -> String {
+    let mut out = format!("\n{}", stage_table(result));
+    let rejecting: Vec<_> = result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
+    if !rejecting.is_empty() {
+        out += &format!("\n{}", rejecting.concat());
+    }
+    if let Some(limit) = &result.bottleneck {
+        out += &format!("\nlimiting stage: {}, {}\n", limit.stage, limit.why);
+        out += &wrap(&limit.advice, WIDTH, 2);
+    }
+    if !result.results.is_empty() {
+        out += "\nresults\n";
+        let rows: Vec<_> = result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
+        out += &table(&[Align::Left, Align::Right], &rows);
+    }
+    out + "\n"
 }
 
 fn stage_table(result: &RunResult) -> String {
@@ -94,7 +102,6 @@ videos  videos_type      0  1,234     12.5  0.49   25%         50%          25%
 sink    sink_type    1,234      0     12.5  0.49   25%         50%          25%
 
 rejected by videos: 2 records (data_crc 2), see rejected.jsonl
-
 rejected by sink: 2 records (data_crc 2), see rejected.jsonl
 
 limiting stage: sink, why
