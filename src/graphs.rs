@@ -44,11 +44,15 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<u8> {
 /// # Errors
 /// Standard output cannot be written.
 pub(crate) fn draw(args: &DrawArgs) -> anyhow::Result<u8> {
-    with_graph(&args.graph, &args.set.overrides, match args.format {
-        Drawing::Mermaid => graph::mermaid,
-        Drawing::Dot => graph::dot,
-        Drawing::Svg => graph::svg,
-    })
+    with_graph(
+        &args.graph,
+        &args.set.overrides,
+        match args.format {
+            Drawing::Mermaid => graph::mermaid,
+            Drawing::Dot => graph::dot,
+            Drawing::Svg => graph::svg,
+        },
+    )
 }
 
 fn with_graph(path: &Path, overrides: &[Override], text: fn(&ResolvedGraph) -> String) -> anyhow::Result<u8> {
@@ -67,7 +71,11 @@ fn with_graph(path: &Path, overrides: &[Override], text: fn(&ResolvedGraph) -> S
 ///
 /// # Errors
 /// The graph's errors, told already.
-pub(crate) fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<ResolvedGraph, Diagnostics> {
+pub(crate) fn load(
+    path: &Path,
+    registry: &Registry,
+    overrides: &[Override],
+) -> Result<ResolvedGraph, Diagnostics> {
     let tell = |diagnostics: &Diagnostics| {
         let text = diagnostics.render(terminal::stderr_has_color());
         if !text.is_empty() {

@@ -96,7 +96,9 @@ fn unknown(name: &str, registry: &Registry) -> UsageError {
     let names = registry.iter().map(Component::type_name);
     let near = names.map(|other| (distance(other), other)).min();
     let hint = match near {
-        Some((distance, other)) if distance <= (name.chars().count() / 3).max(2) => format!("did you mean `{other}`?"),
+        Some((distance, other)) if distance <= (name.chars().count() / 3).max(2) => {
+            format!("did you mean `{other}`?")
+        }
         _ => "`framewise stages` lists them".to_owned(),
     };
     UsageError(format!("there is no stage type `{name}`; {hint}"))
@@ -196,7 +198,17 @@ impl KeyInfo {
         // The largest whole number as default means that there is no bound.
         let default = key.default.as_ref().filter(|value| value.as_integer() != Some(i64::MAX));
         let default = default.and_then(|value| serde_json::to_value(value).ok());
-        Self { name: key.name, kind, min, max, words, unit: key.unit, required: key.required, default, doc: key.doc }
+        Self {
+            name: key.name,
+            kind,
+            min,
+            max,
+            words,
+            unit: key.unit,
+            required: key.required,
+            default,
+            doc: key.doc,
+        }
     }
 
     /// `whole number from 1, steps, default 10`

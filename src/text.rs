@@ -75,7 +75,8 @@ pub(crate) enum Align {
 
 /// Rows as lines of aligned columns, two spaces apart, without trailing spaces.
 pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
@@ -121,16 +122,26 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([count(0), count(999), count(1000), count(89_088_550)], ["0", "999", "1,000", "89,088,550"]);
+        assert_eq!(
+            [count(0), count(999), count(1000), count(89_088_550)],
+            ["0", "999", "1,000", "89,088,550"]
+        );
         assert_eq!([rate(0.0), rate(0.126), rate(12.34), rate(1234.5)], ["0", "0.13", "12.3", "1,235"]);
         assert_eq!([bytes(999), bytes(4_190_000), bytes(999_999)], ["999 B", "4.19 MB", "1.00 MB"]);
-        assert_eq!([seconds(0.421), seconds(12.34), seconds(245.0), seconds(7380.0)], ["0.42s", "12.3s", "4m05s", "2h03m"]);
+        assert_eq!(
+            [seconds(0.421), seconds(12.34), seconds(245.0), seconds(7380.0)],
+            ["0.42s", "12.3s", "4m05s", "2h03m"]
+        );
         assert_eq!(percent(0.717), "72%");
     }
 
     #[test]
     fn columns_line_up_without_trailing_spaces() {
-        let rows = [vec!["stage".into(), "in".into()], vec!["a".into(), "1,234".into()], vec!["é".into(), String::new()]];
+        let rows = [
+            vec!["stage".into(), "in".into()],
+            vec!["a".into(), "1,234".into()],
+            vec!["é".into(), String::new()],
+        ];
         assert_eq!(table(&[Align::Left, Align::Right], &rows), "stage     in\na      1,234\né\n");
     }
 

@@ -81,7 +81,8 @@ fn stage_line(live: &Live, queue: Option<(usize, usize)>) -> String {
     if live.done {
         return format!("{items:>11}  done");
     }
-    let mut line = format!("{items:>11}  {:>9}/s  {}  {:>4} busy", rate(live.rate), bar(live), percent(live.busy));
+    let mut line =
+        format!("{items:>11}  {:>9}/s  {}  {:>4} busy", rate(live.rate), bar(live), percent(live.busy));
     if let Some((depth, capacity)) = queue {
         line += &format!("  queue {depth}/{capacity}");
     }
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_line_shows_all_three_shares() {
-        let live = Live { items: 1234, rate: 56.7, busy: 0.72, input_wait: 0.2, output_wait: 0.08, done: false };
+        let live =
+            Live { items: 1234, rate: 56.7, busy: 0.72, input_wait: 0.2, output_wait: 0.08, done: false };
         assert_eq!(
             stage_line(&live, Some((3, 64))),
             "      1,234       56.7/s  ██████████████▒▒░░░░   72% busy  queue 3/64"

@@ -42,7 +42,8 @@ impl Lines {
 
 /// `videos 12,000 (400/s), forward 75 (2.50/s, busy 97%)`: the sources that run and the busiest stage.
 fn progress(names: &[&str], live: &[Live], fed: impl Fn(usize) -> bool) -> Option<String> {
-    let busiest = (0..live.len()).filter(|i| !live[*i].done).max_by(|a, b| live[*a].busy.total_cmp(&live[*b].busy))?;
+    let busiest =
+        (0..live.len()).filter(|i| !live[*i].done).max_by(|a, b| live[*a].busy.total_cmp(&live[*b].busy))?;
     let sources = (0..live.len()).filter(|i| !fed(*i) && !live[*i].done && *i != busiest);
     let item = |i: usize| format!("{} {} ({}/s", names[i], count(live[i].items), rate(live[i].rate));
     let mut parts: Vec<_> = sources.map(|i| item(i) + ")").collect();

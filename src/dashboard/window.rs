@@ -80,7 +80,8 @@ impl Window {
 fn live(before: &StageReading, now: &StageReading, sends: bool, seconds: f64) -> Live {
     let items = |reading: &StageReading| if sends { reading.items_out } else { reading.items_in };
     let wall = now.wall() - before.wall();
-    let share = |now: f64, before: f64| if wall > 0.0 { ((now - before) / wall).clamp(0.0, 1.0) } else { 0.0 };
+    let share =
+        |now: f64, before: f64| if wall > 0.0 { ((now - before) / wall).clamp(0.0, 1.0) } else { 0.0 };
     let new = items(now).saturating_sub(items(before));
     Live {
         items: items(now),

@@ -79,7 +79,13 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let golden = root.join("tests/data/golden/tfrecord");
         let kind = |path: &Path| Kind::of(path).unwrap();
-        for name in ["plain.tfrecord", "gzip.tfrecord.gz", "zlib.tfrecord.z", "empty.tfrecord", "bad_length_crc.tfrecord"] {
+        for name in [
+            "plain.tfrecord",
+            "gzip.tfrecord.gz",
+            "zlib.tfrecord.z",
+            "empty.tfrecord",
+            "bad_length_crc.tfrecord",
+        ] {
             assert_eq!(kind(&golden.join(name)), Kind::Records, "{name}");
         }
         assert_eq!(kind(&root.join("Cargo.toml")), Kind::Settings);

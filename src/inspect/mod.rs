@@ -12,9 +12,9 @@ use std::path::Path;
 use framewise_pipeline::Failure;
 
 use crate::cli::InspectArgs;
+use crate::exit;
 use crate::terminal::{self, printable};
 use crate::text::{Align, table};
-use crate::exit;
 use kind::Kind;
 
 /// Describes each file. The exit code is that of the first one in which something is wrong.
@@ -69,7 +69,8 @@ impl Report {
     }
 
     fn text(&self, path: &Path) -> String {
-        let rows: Vec<_> = self.facts.iter().map(|(name, value)| vec![format!("  {name}"), value.clone()]).collect();
+        let rows: Vec<_> =
+            self.facts.iter().map(|(name, value)| vec![format!("  {name}"), value.clone()]).collect();
         let facts = table(&[Align::Left, Align::Left], &rows);
         format!("{}: {}\n{facts}{}", path.display(), self.what, self.details)
     }

@@ -7,8 +7,8 @@ use framewise_pipeline::{Dim, ErrorKind, Failure, PayloadType};
 use framewise_stages::model::{Model, NextVlad, NextVladConfig};
 
 use super::{Report, read_failure};
-use crate::text::{count, plural};
 use crate::graphs;
+use crate::text::{count, plural};
 
 /// Keys that say how large the data are; a model's configuration has others besides.
 const DATA_KEYS: [&str; 4] = ["rgb_size", "audio_size", "max_frames", "classes"];
@@ -20,7 +20,8 @@ const DATA_KEYS: [&str; 4] = ["rgb_size", "audio_size", "max_frames", "classes"]
 pub(crate) fn describe(path: &Path) -> anyhow::Result<Report> {
     let text = fs::read_to_string(path).map_err(|e| read_failure(path, &e))?;
     let parsed = text.parse::<toml::Table>();
-    let table = parsed.map_err(|e| Failure::config(format!("{}: not TOML: {}", path.display(), e.to_string().trim())))?;
+    let table = parsed
+        .map_err(|e| Failure::config(format!("{}: not TOML: {}", path.display(), e.to_string().trim())))?;
     if table.contains_key("stages") || table.contains_key("graph") {
         return Ok(graph(path));
     }

@@ -7,8 +7,8 @@ use std::path::Path;
 use framewise_pipeline::{ErrorKind, Failure};
 use framewise_stages::payload::Record;
 use framewise_stages::tfrecord::{
-    DecodeOptions, Level, ReadError, ReaderOptions, RecordError, RecordReader, Sizes, decode_frames, decode_video,
-    peek_sizes,
+    DecodeOptions, Level, ReadError, ReaderOptions, RecordError, RecordReader, Sizes, decode_frames,
+    decode_video, peek_sizes,
 };
 
 use super::{Report, read_failure};
@@ -112,14 +112,18 @@ impl Survey {
         report.fact("records", format!("{} ({})", count(records), bytes(end)));
         if let Some(sizes) = self.sizes {
             let unit = if frame_level { "bytes a frame" } else { "floats" };
-            report.fact("rgb, audio", format!("{}, {} {unit}", count(sizes.rgb_size as u64), sizes.audio_size));
+            report
+                .fact("rgb, audio", format!("{}, {} {unit}", count(sizes.rgb_size as u64), sizes.audio_size));
         }
         if let Some(first) = &self.first {
             report.fact("first record", first.text(frame_level));
         }
         if self.good > 0 {
             if frame_level {
-                report.fact("frames", format!("{}, {} in all", self.frames.text(self.good), count(self.frames.sum)));
+                report.fact(
+                    "frames",
+                    format!("{}, {} in all", self.frames.text(self.good), count(self.frames.sum)),
+                );
             }
             report.fact("labels", self.label_text());
             report.fact("record size", format!("{} bytes", self.record_bytes.text(self.good)));
@@ -159,7 +163,8 @@ impl Survey {
 impl Video {
     fn text(&self, frame_level: bool) -> String {
         let labels: Vec<_> = self.labels.iter().map(u32::to_string).collect();
-        let frames = if frame_level { format!(", {}", plural(self.frames as u64, "frame")) } else { String::new() };
+        let frames =
+            if frame_level { format!(", {}", plural(self.frames as u64, "frame")) } else { String::new() };
         format!("id {:?}, labels [{}]{frames}", self.id, labels.join(", "))
     }
 }

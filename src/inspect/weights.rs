@@ -40,15 +40,25 @@ pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
     if verify {
         let files = store::verify(&found.path).map_err(failure)?;
         let total = files.iter().map(|(_, length)| length).sum();
-        let checked = if found.checkpoint.is_some() { "every checksum" } else { "the structure; it has no checksum" };
-        report.fact("verified", format!("{checked} ({}, {})", plural(files.len() as u64, "file"), bytes(total)));
+        let checked =
+            if found.checkpoint.is_some() { "every checksum" } else { "the structure; it has no checksum" };
+        report.fact(
+            "verified",
+            format!("{checked} ({}, {})", plural(files.len() as u64, "file"), bytes(total)),
+        );
     }
     let rows = found.weights.iter().map(|tensor| {
         let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        vec![format!("    {}", tensor.name), tensor.dtype.clone(), format!("[{shape}]"), count(tensor.elements())]
+        vec![
+            format!("    {}", tensor.name),
+            tensor.dtype.clone(),
+            format!("[{shape}]"),
+            count(tensor.elements()),
+        ]
     });
     report.details += &format!("  {}\n", plural(found.weights.len() as u64, "tensor"));
-    report.details += &table(&[Align::Left, Align::Left, Align::Left, Align::Right], &rows.collect::<Vec<_>>());
+    report.details +=
+        &table(&[Align::Left, Align::Left, Align::Left, Align::Right], &rows.collect::<Vec<_>>());
     Ok(report)
 }
 
@@ -80,7 +90,8 @@ fn others(report: &mut Report, path: &Path, found: &Description) {
     // The one that was found could be read, so its directory can be listed; if not, there is nothing to add.
     for entry in store::list(directory).unwrap_or_default() {
         if entry.path != found.path {
-            let state = entry.problem.as_ref().map_or(String::new(), |problem| format!(" (incomplete: {problem})"));
+            let state =
+                entry.problem.as_ref().map_or(String::new(), |problem| format!(" (incomplete: {problem})"));
             report.fact("also", format!("{}{state}", entry.path.display()));
         }
     }

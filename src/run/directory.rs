@@ -134,7 +134,9 @@ mod tests {
         let runs = temp.path().join("runs");
         let make = || RunDir::create_numbered(&runs, "a").unwrap();
         let (first, second, third) = (make(), make(), make());
-        assert!(first.path().ends_with("a-1") && second.path().ends_with("a-2") && third.path().ends_with("a-3"));
+        assert!(
+            first.path().ends_with("a-1") && second.path().ends_with("a-2") && third.path().ends_with("a-3")
+        );
         second.discard();
         assert!(make().path().ends_with("a-2"));
     }

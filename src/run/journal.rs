@@ -142,7 +142,8 @@ mod tests {
         let journal = Journal::create(&directory, Level::Info).unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = lines.clone();
-        *journal.sink.lock().unwrap() = Some(Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned())));
+        *journal.sink.lock().unwrap() =
+            Some(Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned())));
         journal.message(Level::Debug, "reader", "reading a.tfrecord");
         journal.message(Level::Info, "report", "step 1");
         journal.message(Level::Warning, "", "line\u{7}");
@@ -153,7 +154,8 @@ mod tests {
         assert!(shown[1].ends_with("warning: line\\u{7}"), "{shown:?}");
 
         let log = std::fs::read_to_string(temp.path().join(LOG)).unwrap();
-        let log: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let log: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let stages: Vec<_> = log.iter().map(|line| line["stage"].as_str()).collect();
         assert_eq!(stages, [Some("reader"), Some("report"), None]);
         assert_eq!(log[0]["level"], "debug");

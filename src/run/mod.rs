@@ -162,7 +162,8 @@ impl Prepared {
         let printed = terminal::print(&text);
         tell_end(&journal, &outcome);
         if let (Status::Stopped | Status::FinishedEarly, Some(path)) = (&outcome.status, &checkpoint) {
-            journal.note(Level::Warning, &format!("interrupted; the newest checkpoint is {}", path.display()));
+            journal
+                .note(Level::Warning, &format!("interrupted; the newest checkpoint is {}", path.display()));
         }
         printed?;
         Ok(exit_code)

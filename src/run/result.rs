@@ -117,7 +117,9 @@ impl RunResult {
 fn stages(monitor: &Monitor, wall_seconds: f64) -> Vec<StageResult> {
     let sends = |index: usize| monitor.edges().iter().any(|edge| edge.from == index);
     let stages = monitor.stages().iter().enumerate();
-    stages.map(|(index, stage)| StageResult::of(stage, &stage.meter.read(), sends(index), wall_seconds)).collect()
+    stages
+        .map(|(index, stage)| StageResult::of(stage, &stage.meter.read(), sends(index), wall_seconds))
+        .collect()
 }
 
 impl StageResult {
@@ -184,7 +186,17 @@ pub(crate) mod tests {
     #[test]
     fn the_keys_stand_in_the_order_of_the_contract() {
         let text = sample().to_json();
-        let keys = ["graph", "run_dir", "status", "steps", "examples", "wall_seconds", "results", "stages", "bottleneck"];
+        let keys = [
+            "graph",
+            "run_dir",
+            "status",
+            "steps",
+            "examples",
+            "wall_seconds",
+            "results",
+            "stages",
+            "bottleneck",
+        ];
         let places: Vec<_> = keys.iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
         assert!(places.is_sorted(), "{text}");
         assert!(!text.contains("\"error\""));
@@ -202,7 +214,8 @@ pub(crate) mod tests {
     #[test]
     fn a_run_that_could_not_begin_has_every_key_too() {
         let error = RunFailure { stage: Some("videos".into()), message: "no file".into(), exit_code: 66 };
-        let value: serde_json::Value = serde_json::from_str(&RunResult::not_started("g", error).to_json()).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_str(&RunResult::not_started("g", error).to_json()).unwrap();
         assert_eq!(value["status"], "failed");
         assert!(value["run_dir"].is_null() && value["bottleneck"].is_null());
         assert_eq!(value["error"]["exit_code"], 66);

@@ -38,7 +38,8 @@ pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
 /// The table, what was rejected, the limiting stage, the results.
 fn measured(result: &RunResult) -> String {
     let mut out = format!("\n{}", stage_table(result));
-    let rejecting: Vec<_> = result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
+    let rejecting: Vec<_> =
+        result.stages.iter().filter(|stage| !stage.rejected.is_empty()).map(rejected).collect();
     if !rejecting.is_empty() {
         out += &format!("\n{}", rejecting.concat());
     }
@@ -48,7 +49,8 @@ fn measured(result: &RunResult) -> String {
     }
     if !result.results.is_empty() {
         out += "\nresults\n";
-        let rows: Vec<_> = result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
+        let rows: Vec<_> =
+            result.results.iter().map(|(name, value)| vec![format!("  {name}"), number(*value)]).collect();
         out += &table(&[Align::Left, Align::Right], &rows);
     }
     out + "\n"
@@ -80,8 +82,14 @@ fn row(stage: &StageResult, wall_seconds: f64) -> Vec<String> {
 
 fn rejected(stage: &StageResult) -> String {
     let total = stage.rejected.values().sum();
-    let reasons: Vec<_> = stage.rejected.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
-    format!("rejected by {}: {} ({}), see rejected.jsonl\n", stage.name, plural(total, "record"), reasons.join(", "))
+    let reasons: Vec<_> =
+        stage.rejected.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
+    format!(
+        "rejected by {}: {} ({}), see rejected.jsonl\n",
+        stage.name,
+        plural(total, "record"),
+        reasons.join(", ")
+    )
 }
 
 fn number(value: f64) -> String {

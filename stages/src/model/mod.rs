@@ -124,6 +124,9 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// Its name in graphs and checkpoints.
     fn name(&self) -> &'static str;
 
+    /// Its name and configuration, as checkpoints store them.
+    fn describe(&self) -> serde_json::Value;
+
     /// Classes it scores.
     fn classes(&self) -> usize;
 

@@ -272,6 +272,10 @@ impl Model for NextVlad {
         "nextvlad"
     }
 
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "name": self.name(), "config": self.config })
+    }
+
     fn classes(&self) -> usize {
         self.config.classes
     }
