@@ -13,7 +13,9 @@ fn capacities_and_workers_do_not_change_a_training_run() {
             "stages.shard.shards=2",
             "stages.shuffle.buffer=50",
         ]);
-        for stage in ["videos", "decode", "shuffle", "batch", "shard", "forward", "loss", "optimizer", "evaluate"] {
+        for stage in
+            ["videos", "decode", "shuffle", "batch", "shard", "forward", "loss", "optimizer", "evaluate"]
+        {
             overrides.push(format!("stages.{stage}.capacity={capacity}"));
         }
         overrides.push(format!("stages.decode.workers={workers}"));

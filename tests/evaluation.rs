@@ -8,7 +8,8 @@ use framewise_stages::tfrecord::{DecodeOptions, ReaderOptions, RecordReader, dec
 use crate::common::{root, run_named, set};
 
 fn labels() -> BTreeMap<String, Vec<u32>> {
-    let options = DecodeOptions { rgb_size: 12, audio_size: 12, classes: Some(9), ..DecodeOptions::default() };
+    let options =
+        DecodeOptions { rgb_size: 12, audio_size: 12, classes: Some(9), ..DecodeOptions::default() };
     let path = root().join("tests/data/japanese_vowels/test.tfrecord");
     let mut reader = RecordReader::open(path, ReaderOptions::default()).unwrap();
     let mut labels = BTreeMap::new();
@@ -29,7 +30,8 @@ fn evaluation_and_prediction_of_a_checkpoint_repeat_the_training_run() {
 
     let weights = format!("stages.weights.path={}", training.display());
     let metrics = ["hit_at_1", "perr", "gap", "map", "loss", "videos"];
-    let evaluated = run_named("quickstart-eval.toml", std::slice::from_ref(&weights), &dir.path().join("eval")).results;
+    let evaluated =
+        run_named("quickstart-eval.toml", std::slice::from_ref(&weights), &dir.path().join("eval")).results;
     for name in metrics {
         assert_eq!(evaluated[name].to_bits(), trained[name].to_bits(), "{name}");
     }
@@ -88,7 +90,8 @@ fn weights_of_another_model_are_refused_by_tensor_and_shapes() {
         ],
     );
     let options = framewise_pipeline::engine::RunOptions::default();
-    let error = framewise_pipeline::engine::Pipeline::build(&graph, &framewise_stages::registry(), &options).unwrap_err();
+    let error = framewise_pipeline::engine::Pipeline::build(&graph, &framewise_stages::registry(), &options)
+        .unwrap_err();
     assert_eq!(error.failure.kind.exit_code(), 65);
     let text = error.to_string();
     assert!(text.contains("hidden.weight") && text.contains("64") && text.contains("32"), "{text}");

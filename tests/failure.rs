@@ -71,7 +71,8 @@ fn a_failure_in_training_leaves_only_whole_checkpoints() {
     // The damaged part is the end of the second epoch's file: the first epoch is checkpointed before.
     let good = root().join("tests/data/japanese_vowels/train.tfrecord");
     let files = format!(r#"stages.videos.files=["{}", "{}"]"#, good.display(), data.display());
-    let overrides = [files, "stages.checkpoint.every_steps=4".to_owned(), "stages.shuffle.buffer=1".to_owned()];
+    let overrides =
+        [files, "stages.checkpoint.every_steps=4".to_owned(), "stages.shuffle.buffer=1".to_owned()];
     let run_dir = dir.path().join("run");
     let outcome = run(&load("quickstart.toml", &overrides), &run_dir);
     assert_eq!(outcome.status.error_kind().map(|k| k.exit_code()), Some(65));

@@ -40,7 +40,11 @@ fn the_presets_have_the_published_numbers_of_parameters() {
         let optimizer = graph.stages.iter().find(|s| s.name == "optimizer").unwrap();
         let weights = &optimizer.ports.outputs[0].payload;
         let elements = weights.tensors.iter().map(|tensor| {
-            tensor.dims.iter().map(|d| if let framewise_pipeline::Dim::Fixed(n) = d { *n } else { 0 }).product::<u64>()
+            tensor
+                .dims
+                .iter()
+                .map(|d| if let framewise_pipeline::Dim::Fixed(n) = d { *n } else { 0 })
+                .product::<u64>()
         });
         assert_eq!(elements.sum::<u64>(), expected);
     }

@@ -11,7 +11,8 @@ fn ten_kinds_of_mistakes_are_reported_in_one_pass() {
     let text = std::fs::read_to_string(root().join("graphs/quickstart.toml")).unwrap();
     let root = root();
     let text = text.replace("\"../", &format!("\"{}/", root.display()));
-    let text = text.replace("\"quickstart-eval.toml\"", &format!("\"{}/graphs/quickstart-eval.toml\"", root.display()));
+    let text = text
+        .replace("\"quickstart-eval.toml\"", &format!("\"{}/graphs/quickstart-eval.toml\"", root.display()));
     // (what stands there, what is written instead, words of the error)
     let mistakes: [(&str, &str, &[&str]); 10] = [
         ("type = \"shuffle\"", "type = \"shufle\"", &["shufle", "did you mean", "shuffle"]),
@@ -41,7 +42,9 @@ fn ten_kinds_of_mistakes_are_reported_in_one_pass() {
             continue;
         }
         let line = broken.lines().position(|l| l == wrong.lines().last().unwrap()).map(|n| n + 1);
-        let line = line.unwrap_or_else(|| broken.lines().position(|l| l.starts_with(wrong.lines().next().unwrap())).unwrap() + 1);
+        let line = line.unwrap_or_else(|| {
+            broken.lines().position(|l| l.starts_with(wrong.lines().next().unwrap())).unwrap() + 1
+        });
         let place = format!("quickstart.toml:{line}:");
         let found = shown.lines().any(|l| l.contains(&place));
         assert!(found, "no error at {place}\n{shown}");

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use framewise_stages::model::{DeviceBatch, Dropout, Gradients, Model, NextVlad, NextVladConfig, Weights, backward};
+use framewise_stages::model::{
+    DeviceBatch, Dropout, Gradients, Model, NextVlad, NextVladConfig, Weights, backward,
+};
 use framewise_stages::optim::{Adam, AdamConfig, Moments, reduce};
 use framewise_stages::payload::Example;
 use framewise_stages::random;
@@ -21,7 +23,8 @@ const SHARDS: usize = 2;
 const BUFFER: usize = 100;
 
 fn videos() -> Vec<Example> {
-    let options = DecodeOptions { rgb_size: 12, audio_size: 12, classes: Some(9), ..DecodeOptions::default() };
+    let options =
+        DecodeOptions { rgb_size: 12, audio_size: 12, classes: Some(9), ..DecodeOptions::default() };
     let path = root().join("tests/data/japanese_vowels/train.tfrecord");
     let mut reader = RecordReader::open(path, ReaderOptions::default()).unwrap();
     let mut videos = Vec::new();
@@ -50,7 +53,12 @@ fn shuffled(videos: &[Example], epoch: u64) -> Vec<Example> {
     order
 }
 
-fn shard_gradients(weights: &Weights, videos: &[Example], step: u64, shard: u64) -> (Gradients, Vec<f32>, Moment) {
+fn shard_gradients(
+    weights: &Weights,
+    videos: &[Example],
+    step: u64,
+    shard: u64,
+) -> (Gradients, Vec<f32>, Moment) {
     let frames: usize = videos.iter().map(|v| v.frames).sum();
     let rows = |data: Vec<u8>| Tensor::from_vec(data, (frames, 12), &Device::Cpu).unwrap();
     let batch = DeviceBatch {
@@ -102,7 +110,8 @@ fn the_pipeline_equals_the_plain_loop_bit_for_bit() {
             let weighted: Vec<_> = shards.iter().zip(&parts).map(|((g, _, _), v)| (g, v.len())).collect();
             let gradients = reduce(&weighted).unwrap();
             let (mut next, next_moments) = adam.update(&weights, &moments, &gradients, 2e-3, None).unwrap();
-            next.buffers = model.fold_moments(&weights, &shards.iter().map(|s| &s.2).collect::<Vec<_>>()).unwrap();
+            next.buffers =
+                model.fold_moments(&weights, &shards.iter().map(|s| &s.2).collect::<Vec<_>>()).unwrap();
             (weights, moments) = (next, next_moments);
             step += 1;
         }

@@ -17,8 +17,16 @@ fn names_are_unique_and_everything_is_documented() {
         for key in component.keys() {
             assert!(keys.insert(key.name), "{name}.{} stands twice", key.name);
             assert!(key.doc.ends_with('.'), "{name}.{}: `{}`", key.name, key.doc);
-            assert!(!["type", "from", "config", "capacity", "capacity_bytes"].contains(&key.name), "{name}.{}", key.name);
-            assert!(!(key.required && key.default.is_some()), "{name}.{} is required and has a default", key.name);
+            assert!(
+                !["type", "from", "config", "capacity", "capacity_bytes"].contains(&key.name),
+                "{name}.{}",
+                key.name
+            );
+            assert!(
+                !(key.required && key.default.is_some()),
+                "{name}.{} is required and has a default",
+                key.name
+            );
         }
     }
     assert!(names.len() >= 20);
@@ -35,7 +43,9 @@ fn defaults_are_of_the_declared_kind_and_in_range() {
                 KeyKind::Float(range) => value.as_float().is_some_and(|n| range.contains(&n)),
                 KeyKind::OneOf(words) => value.as_str().is_some_and(|w| words.contains(&w)),
                 KeyKind::Text | KeyKind::Path | KeyKind::OutputPath => value.is_str(),
-                KeyKind::Paths | KeyKind::Texts | KeyKind::Integers(_) | KeyKind::Floats(_) => value.is_array(),
+                KeyKind::Paths | KeyKind::Texts | KeyKind::Integers(_) | KeyKind::Floats(_) => {
+                    value.is_array()
+                }
             };
             assert!(fits, "{}.{} = {value}", component.type_name(), key.name);
         }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 
 use crate::forward::compute_failure;
@@ -14,7 +14,7 @@ use crate::optim;
 use crate::payload::{ShardGradients, Update};
 
 /// The stage type.
-pub struct AllReduce;
+pub(crate) struct AllReduce;
 
 struct Reducing;
 

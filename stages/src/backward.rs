@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 
 use crate::forward::compute_failure;
@@ -15,7 +15,7 @@ use crate::parallel::per_device;
 use crate::payload::{GradientShard, LossPass, ShardGradients};
 
 /// The stage type.
-pub struct Backward;
+pub(crate) struct Backward;
 
 struct Differentiating;
 
@@ -35,7 +35,11 @@ impl Component for Backward {
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
             inputs: vec![InputPort::new::<LossPass>("losses", PayloadType::of::<LossPass>())],
-            outputs: vec![OutputPort::new::<ShardGradients>("gradients", PayloadType::of::<ShardGradients>(), 1)],
+            outputs: vec![OutputPort::new::<ShardGradients>(
+                "gradients",
+                PayloadType::of::<ShardGradients>(),
+                1,
+            )],
         }
     }
 

@@ -5,15 +5,15 @@
 use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, Mark, OutputPort, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, Mark, OutputPort, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 use serde::Deserialize;
 
 use crate::payload::{Batch, Example, Step, rows_of};
 
 /// The stage type.
-pub struct BatchVideos;
+pub(crate) struct BatchVideos;
 
 #[derive(Deserialize)]
 struct Config {
@@ -45,16 +45,23 @@ impl Component for BatchVideos {
             KeySpec::new("size", KeyKind::Integer(1..=1 << 20), "Videos of a step, over all shards.")
                 .default(160)
                 .unit("videos"),
-            KeySpec::new("drop_last", KeyKind::Bool, "Drops the smaller batch at the end of an epoch.").default(false),
-            KeySpec::new("max_batches", KeyKind::at_least(1), "Ends the stream after this many batches, for trying a graph.")
-                .unit("batches"),
+            KeySpec::new("drop_last", KeyKind::Bool, "Drops the smaller batch at the end of an epoch.")
+                .default(false),
+            KeySpec::new(
+                "max_batches",
+                KeyKind::at_least(1),
+                "Ends the stream after this many batches, for trying a graph.",
+            )
+            .unit("batches"),
         ]
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
             inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
-            outputs: vec![OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("examples")],
+            outputs: vec![
+                OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("examples"),
+            ],
         }
     }
 
@@ -109,7 +116,8 @@ impl Batching {
     fn send(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         // The next batch is about as large: its buffers are allocated once.
         let (rgb, audio) = (self.batch.rgb.len(), self.batch.audio.len());
-        let next = Batch { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio), ..Batch::default() };
+        let next =
+            Batch { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         out.emit(Step { index: self.sent, epoch: self.epoch, shards: vec![Arc::new(batch)] })?;
         self.sent += 1;

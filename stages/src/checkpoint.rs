@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Mark, Packet, PayloadType, Ports, Settings, Stage,
-    StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Mark, Packet, PayloadType, Ports, Settings,
+    Stage, StageContext, StageError, Wiring,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::payload::TrainState;
 use crate::store::{self, Checkpoint};
 
 /// The stage type.
-pub struct CheckpointStage;
+pub(crate) struct CheckpointStage;
 
 #[derive(Deserialize)]
 struct Config {
@@ -58,9 +58,13 @@ impl Component for CheckpointStage {
             KeySpec::new("every_steps", KeyKind::at_least(0), "Writes after every n-th step; 0 never.")
                 .default(0)
                 .unit("steps"),
-            KeySpec::new("every_epochs", KeyKind::at_least(0), "Writes at the end of every n-th epoch; 0 never.")
-                .default(1)
-                .unit("epochs"),
+            KeySpec::new(
+                "every_epochs",
+                KeyKind::at_least(0),
+                "Writes at the end of every n-th epoch; 0 never.",
+            )
+            .default(1)
+            .unit("epochs"),
             KeySpec::new("keep_last", KeyKind::Integer(1..=1 << 32), "How many of the newest are kept.")
                 .default(3)
                 .unit("checkpoints"),
@@ -69,9 +73,17 @@ impl Component for CheckpointStage {
                 KeyKind::Text,
                 "Keeps the best by this metric besides, such as \"gap\"; an `evaluate` stage before this one measures it.",
             ),
-            KeySpec::new("best_is", KeyKind::OneOf(&["highest", "lowest"]), "Which value of `best` is the best.")
-                .default("highest"),
-            KeySpec::new("path", KeyKind::Path, "Directory of the checkpoints; the run directory's checkpoints/ if not set."),
+            KeySpec::new(
+                "best_is",
+                KeyKind::OneOf(&["highest", "lowest"]),
+                "Which value of `best` is the best.",
+            )
+            .default("highest"),
+            KeySpec::new(
+                "path",
+                KeyKind::Path,
+                "Directory of the checkpoints; the run directory's checkpoints/ if not set.",
+            ),
         ]
     }
 
@@ -102,7 +114,8 @@ impl Stage for Writing {
         loop {
             match self.input.recv()? {
                 Packet::Item(state) => {
-                    let due = self.config.every_steps > 0 && state.step.is_multiple_of(self.config.every_steps);
+                    let due =
+                        self.config.every_steps > 0 && state.step.is_multiple_of(self.config.every_steps);
                     self.last = Some((state, false));
                     self.epoch_done = false;
                     if due {

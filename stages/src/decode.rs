@@ -3,8 +3,8 @@
 //! Law: order is kept whatever `workers` is.
 
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Settings,
-    Stage, StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
+    Settings, Stage, StageContext, StageError, Wiring,
 };
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -18,7 +18,7 @@ use crate::tfrecord::{DecodeOptions, decode_frames};
 const CHUNK_PER_WORKER: usize = 8;
 
 /// The stage type.
-pub struct Yt8mDecode;
+pub(crate) struct Yt8mDecode;
 
 #[derive(Deserialize)]
 struct Config {
@@ -51,15 +51,24 @@ impl Component for Yt8mDecode {
 
     fn keys(&self) -> Vec<KeySpec> {
         let mut keys = vec![
-            KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.").default(1024).unit("bytes"),
-            KeySpec::new("audio_size", KeyKind::Integer(1..=1 << 20), "Bytes of an audio row.").default(128).unit("bytes"),
+            KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.")
+                .default(1024)
+                .unit("bytes"),
+            KeySpec::new("audio_size", KeyKind::Integer(1..=1 << 20), "Bytes of an audio row.")
+                .default(128)
+                .unit("bytes"),
             KeySpec::new("max_frames", KeyKind::Integer(1..=1 << 20), "Frames kept of a longer video.")
                 .default(300)
                 .unit("frames"),
-            KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Labels must be below this.").default(3862),
-            KeySpec::new("workers", KeyKind::Integer(1..=256), "Threads that decode. The order is kept whatever it is.")
-                .default(1)
-                .unit("threads"),
+            KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Labels must be below this.")
+                .default(3862),
+            KeySpec::new(
+                "workers",
+                KeyKind::Integer(1..=256),
+                "Threads that decode. The order is kept whatever it is.",
+            )
+            .default(1)
+            .unit("threads"),
         ];
         keys.extend(reject_keys());
         keys

@@ -27,7 +27,11 @@ pub(crate) fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
     let values = values.map_err(|e| wrong(e.to_string()))?;
     let wanted = weights.model.rgb_size();
     if values.len() != wanted {
-        return Err(wrong(format!("{} eigenvalues (shape {:?}), the model wants {wanted}", values.len(), tensor.shape())));
+        return Err(wrong(format!(
+            "{} eigenvalues (shape {:?}), the model wants {wanted}",
+            values.len(),
+            tensor.shape()
+        )));
     }
     if let Some(index) = values.iter().position(|v| !v.is_finite() || *v < 0.0) {
         return Err(wrong(format!("eigenvalue {index} is {}", values[index])));

@@ -11,8 +11,8 @@ use framewise_pipeline::context::{Level, Observer};
 use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
 use framewise_pipeline::graph::{self, ResolvedGraph};
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Mark, Output, OutputPort, Packet, PayloadType, Ports,
-    Resources, Settings, Stage, StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Mark, Output, OutputPort, Packet, PayloadType,
+    Ports, Resources, Settings, Stage, StageContext, StageError, Wiring,
 };
 
 use crate::load_weights::InjectedWeights;
@@ -20,7 +20,7 @@ use crate::payload::{TrainState, WeightsVersion};
 use crate::run_log::RunLog;
 
 /// The stage type.
-pub struct Evaluate;
+pub(crate) struct Evaluate;
 
 struct Evaluating {
     graph: ResolvedGraph,
@@ -44,15 +44,28 @@ impl Component for Evaluate {
 
     fn keys(&self) -> Vec<KeySpec> {
         vec![
-            KeySpec::new("graph", KeyKind::Path, "The graph to run; it needs a `load_weights` stage.").required(),
-            KeySpec::new("every_epochs", KeyKind::at_least(0), "Runs at the end of every n-th epoch; 0 never.")
-                .default(1)
-                .unit("epochs"),
+            KeySpec::new("graph", KeyKind::Path, "The graph to run; it needs a `load_weights` stage.")
+                .required(),
+            KeySpec::new(
+                "every_epochs",
+                KeyKind::at_least(0),
+                "Runs at the end of every n-th epoch; 0 never.",
+            )
+            .default(1)
+            .unit("epochs"),
             KeySpec::new("every_steps", KeyKind::at_least(0), "Runs after every n-th step; 0 never.")
                 .default(0)
                 .unit("steps"),
-            KeySpec::new("files", KeyKind::Paths, "Files that the inner graph's `tfrecord_reader` reads in place of its own."),
-            KeySpec::new("devices", KeyKind::Texts, "Devices of the inner graph's stages in place of its own."),
+            KeySpec::new(
+                "files",
+                KeyKind::Paths,
+                "Files that the inner graph's `tfrecord_reader` reads in place of its own.",
+            ),
+            KeySpec::new(
+                "devices",
+                KeyKind::Texts,
+                "Devices of the inner graph's stages in place of its own.",
+            ),
         ]
     }
 
@@ -100,7 +113,10 @@ fn load(settings: &Settings) -> Result<ResolvedGraph, String> {
         return Err(format!("the graph {} has an `evaluate` stage itself", path.display()));
     }
     if loaded.graph.stages.iter().all(|s| s.type_name != "load_weights") {
-        return Err(format!("the graph {} has no `load_weights` stage to hand the weights to", path.display()));
+        return Err(format!(
+            "the graph {} has no `load_weights` stage to hand the weights to",
+            path.display()
+        ));
     }
     Ok(loaded.graph)
 }
@@ -109,10 +125,16 @@ fn load(settings: &Settings) -> Result<ResolvedGraph, String> {
 fn changes(inner: &ResolvedGraph, settings: &Settings) -> Vec<graph::Override> {
     let mut changes = Vec::new();
     for stage in &inner.stages {
-        let keys = [("files", stage.type_name == "tfrecord_reader"), ("devices", stage.settings.get("devices").is_some())];
+        let keys = [
+            ("files", stage.type_name == "tfrecord_reader"),
+            ("devices", stage.settings.get("devices").is_some()),
+        ];
         for (key, applies) in keys {
             if let (true, Some(value)) = (applies, settings.get(key)) {
-                changes.push(graph::Override { key: format!("stages.{}.{key}", stage.name), value: value.to_string() });
+                changes.push(graph::Override {
+                    key: format!("stages.{}.{key}", stage.name),
+                    value: value.to_string(),
+                });
             }
         }
     }
@@ -159,7 +181,8 @@ impl Stage for Evaluating {
 impl Evaluating {
     fn evaluate(&self, state: &mut TrainState) -> Result<(), StageError> {
         let resources = Resources::default();
-        resources.insert(InjectedWeights(WeightsVersion { version: state.step, weights: state.weights.clone() }));
+        resources
+            .insert(InjectedWeights(WeightsVersion { version: state.step, weights: state.weights.clone() }));
         let options = RunOptions {
             run_dir: None,
             resources: Arc::new(resources),
@@ -185,7 +208,8 @@ impl Evaluating {
         let run_dir = self.context.run_dir.as_deref();
         RunLog::of(&self.context).write(run_dir, "evaluation", state.step, state.epoch, &values)?;
         let shown = ["hit_at_1", "perr", "gap", "map", "loss"];
-        let shown = shown.iter().filter_map(|name| results.get(*name).map(|value| format!("{name} {value:.4}")));
+        let shown =
+            shown.iter().filter_map(|name| results.get(*name).map(|value| format!("{name} {value:.4}")));
         let shown = shown.collect::<Vec<_>>().join(", ");
         let (step, epoch) = (state.step, state.epoch);
         self.context.message(Level::Info, format!("evaluation after step {step} (epoch {epoch}): {shown}"));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Settings,
-    Stage, StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
+    Settings, Stage, StageContext, StageError, Wiring,
 };
 
 use crate::device::{self, check_devices, devices_key};
@@ -18,7 +18,7 @@ use crate::parallel::per_device;
 use crate::payload::{Batch, ForwardPass, ForwardShard, Step, WeightsVersion, rows_of};
 
 /// The stage type.
-pub struct NextVladForward;
+pub(crate) struct NextVladForward;
 
 struct Forward {
     model: Arc<dyn Model>,
@@ -159,7 +159,9 @@ impl Forward {
         let replicas = self.replicas.as_ref().expect("weights are taken before the first step");
         if self.training && replicas.version != step.index {
             let version = replicas.version;
-            return Err(Failure::internal(format!("step {} with weights version {version}", step.index)).into());
+            return Err(
+                Failure::internal(format!("step {} with weights version {version}", step.index)).into()
+            );
         }
         let count = step.shards.len();
         let places = (0..count).map(|shard| device::place(shard, count, self.devices.len()));
@@ -194,7 +196,7 @@ impl Forward {
 }
 
 /// The packed frames of a batch as tensors on a device.
-pub fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<DeviceBatch> {
+pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<DeviceBatch> {
     let frames = batch.frames();
     let rows = |data: &[u8]| Tensor::from_slice(data, (frames, data.len() / frames.max(1)), device);
     Ok(DeviceBatch { rgb: rows(&batch.rgb)?, audio: rows(&batch.audio)?, lengths: batch.lengths.clone() })
@@ -220,6 +222,6 @@ fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
 }
 
 /// The failure of a computation on a device; out-of-memory is told as such by candle's own message.
-pub fn compute_failure(what: &str, error: &candle_core::Error) -> Failure {
+pub(crate) fn compute_failure(what: &str, error: &candle_core::Error) -> Failure {
     Failure::internal(format!("{what}: {error}"))
 }

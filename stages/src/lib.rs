@@ -38,8 +38,8 @@ mod run_log;
 mod shard;
 mod shuffle;
 mod synthetic_source;
-mod top_k;
 mod tfrecord_writer;
+mod top_k;
 mod writers;
 
 pub use load_weights::InjectedWeights;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use framewise_pipeline::{
-    Component, ErrorKind, Failure, KeyKind, KeySpec, Output, OutputPort, Ports, Settings, Stage, StageContext,
-    StageError, Wiring,
+    Component, ErrorKind, Failure, KeyKind, KeySpec, Output, OutputPort, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
 };
 
 use crate::model::{Model, Weights};
@@ -17,7 +17,7 @@ use crate::payload::WeightsVersion;
 use crate::store::{self, StoreError};
 
 /// The stage type.
-pub struct LoadWeights;
+pub(crate) struct LoadWeights;
 
 /// Weights that the caller of a run hands to its `load_weights` stage in place of a file: an evaluation inside a
 /// training run.
@@ -53,7 +53,10 @@ impl Component for LoadWeights {
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        Ports { inputs: vec![], outputs: vec![OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1)] }
+        Ports {
+            inputs: vec![],
+            outputs: vec![OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1)],
+        }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
@@ -88,13 +91,14 @@ impl Stage for Loading {
 ///
 /// # Errors
 /// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
-pub fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
+pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
     let tensors = store::load_weights(path).map_err(store_failure)?;
-    Weights::from_named(model.clone(), tensors, device, DType::F32).map_err(|e| Failure::data(format!("{}: {e}", path.display())))
+    Weights::from_named(model.clone(), tensors, device, DType::F32)
+        .map_err(|e| Failure::data(format!("{}: {e}", path.display())))
 }
 
 /// The failure of writing or reading a checkpoint.
-pub fn store_failure(error: StoreError) -> Failure {
+pub(crate) fn store_failure(error: StoreError) -> Failure {
     let kind = match &error {
         StoreError::Write { .. } => ErrorKind::CannotWrite,
         StoreError::Read { .. } => ErrorKind::Io,

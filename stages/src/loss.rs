@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Settings, Stage,
-    StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Settings,
+    Stage, StageContext, StageError, Wiring,
 };
 
 use crate::forward::compute_failure;
 use crate::payload::{Batch, ForwardPass, ForwardShard, LossPass, LossShard, Predictions};
 
 /// The stage type.
-pub struct Loss;
+pub(crate) struct Loss;
 
 struct Computing {
     input: Input<ForwardPass>,
@@ -104,9 +104,10 @@ impl Computing {
 }
 
 /// The loss of each video of a shard, [videos], on the shard's device.
-pub fn video_losses(shard: &ForwardShard) -> candle_core::Result<Tensor> {
+pub(crate) fn video_losses(shard: &ForwardShard) -> candle_core::Result<Tensor> {
     let (_, classes) = shard.logits.dims2()?;
-    let labels = dense_labels(&shard.batch, classes, shard.logits.device())?.to_dtype(shard.logits.dtype())?;
+    let labels =
+        dense_labels(&shard.batch, classes, shard.logits.device())?.to_dtype(shard.logits.dtype())?;
     shard.weights.model.loss(&shard.logits, &labels)
 }
 
@@ -126,7 +127,7 @@ fn dense_labels(batch: &Batch, classes: usize, device: &Device) -> candle_core::
 /// The predictions of a pass, in shard order, on the host and without tape.
 ///
 /// `losses` holds the loss of each video [videos] per shard.
-pub fn predictions(pass: &ForwardPass, losses: &[Tensor]) -> candle_core::Result<Predictions> {
+pub(crate) fn predictions(pass: &ForwardPass, losses: &[Tensor]) -> candle_core::Result<Predictions> {
     let videos: usize = pass.shards.iter().map(|s| s.batch.videos()).sum();
     let mut ids = Vec::with_capacity(videos);
     let mut labels = Vec::with_capacity(videos);

@@ -4,15 +4,15 @@
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
 };
 
 use crate::payload::Predictions;
 use crate::score::{Accumulator, Metrics, ScoreError};
 
 /// The stage type.
-pub struct MetricsStage;
+pub(crate) struct MetricsStage;
 
 struct Measuring {
     top_k: usize,
@@ -78,7 +78,11 @@ impl Stage for Measuring {
 ///
 /// # Errors
 /// `Data` for a score that is not finite, naming the video.
-pub fn add(accumulator: &mut Option<Accumulator>, batch: &Predictions, top_k: usize) -> Result<(), Failure> {
+pub(crate) fn add(
+    accumulator: &mut Option<Accumulator>,
+    batch: &Predictions,
+    top_k: usize,
+) -> Result<(), Failure> {
     let fail = |error: ScoreError| Failure::data(format!("predictions of batch {}: {error}", batch.step));
     let accumulator = match accumulator {
         Some(accumulator) => accumulator,
@@ -88,7 +92,7 @@ pub fn add(accumulator: &mut Option<Accumulator>, batch: &Predictions, top_k: us
 }
 
 /// The metrics under the names they have in results and logs.
-pub fn named(metrics: &Metrics) -> [(&'static str, f64); 6] {
+pub(crate) fn named(metrics: &Metrics) -> [(&'static str, f64); 6] {
     [
         ("hit_at_1", metrics.hit_at_1),
         ("perr", metrics.perr),
@@ -100,7 +104,9 @@ pub fn named(metrics: &Metrics) -> [(&'static str, f64); 6] {
 }
 
 /// One line for people.
-pub fn summary(metrics: &Metrics) -> String {
+pub(crate) fn summary(metrics: &Metrics) -> String {
     let Metrics { videos, hit_at_1, perr, gap, map, loss } = metrics;
-    format!("{videos} videos: Hit@1 {hit_at_1:.4}, PERR {perr:.4}, GAP {gap:.4}, mAP {map:.4}, loss {loss:.4}")
+    format!(
+        "{videos} videos: Hit@1 {hit_at_1:.4}, PERR {perr:.4}, GAP {gap:.4}, mAP {map:.4}, loss {loss:.4}"
+    )
 }

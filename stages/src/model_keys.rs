@@ -13,7 +13,7 @@ use crate::payload::WeightsVersion;
 const SIZE: KeyKind = KeyKind::Integer(1..=1 << 24);
 
 /// Every key of [`NextVladConfig`], with the defaults of preset `paddle`.
-pub fn nextvlad_keys() -> Vec<KeySpec> {
+pub(crate) fn nextvlad_keys() -> Vec<KeySpec> {
     let keys = vec![
         KeySpec::new("rgb_size", SIZE, "Bytes of a visual row.").unit("bytes"),
         KeySpec::new("audio_size", SIZE, "Bytes of an audio row.").unit("bytes"),
@@ -22,18 +22,30 @@ pub fn nextvlad_keys() -> Vec<KeySpec> {
         KeySpec::new("clusters", SIZE, "Clusters K of the visual branch."),
         KeySpec::new("audio_clusters", SIZE, "Clusters K of the audio branch."),
         KeySpec::new("groups", SIZE, "Groups G of the visual branch; they divide expansion · rgb_size."),
-        KeySpec::new("audio_groups", SIZE, "Groups G of the audio branch; they divide expansion · audio_size."),
+        KeySpec::new(
+            "audio_groups",
+            SIZE,
+            "Groups G of the audio branch; they divide expansion · audio_size.",
+        ),
         KeySpec::new("hidden", SIZE, "Width H of the hidden layer."),
         KeySpec::new("expansion", SIZE, "Expansion of the input before grouping."),
         KeySpec::new("gating_reduction", SIZE, "Reduction of the gate's bottleneck; it divides hidden."),
-        KeySpec::new("drop_rate", KeyKind::Float(0.0..=0.99), "Share of the joined descriptors dropped in training."),
+        KeySpec::new(
+            "drop_rate",
+            KeyKind::Float(0.0..=0.99),
+            "Share of the joined descriptors dropped in training.",
+        ),
         KeySpec::new(
             "dropout",
             KeyKind::OneOf(&["downscale_in_eval", "upscale_in_train"]),
             "Which side is scaled so that training and evaluation agree in the mean.",
         ),
         KeySpec::new("norm_epsilon", KeyKind::Float(1e-12..=1.0), "Added to a variance under a square root."),
-        KeySpec::new("norm_momentum", KeyKind::Float(0.0..=1.0), "Share of a running statistic kept at each step."),
+        KeySpec::new(
+            "norm_momentum",
+            KeyKind::Float(0.0..=1.0),
+            "Share of a running statistic kept at each step.",
+        ),
         KeySpec::new(
             "l2_norm",
             KeyKind::OneOf(&["sqrt_sum_plus_epsilon", "sqrt_max_epsilon"]),
@@ -45,7 +57,11 @@ pub fn nextvlad_keys() -> Vec<KeySpec> {
             "Rows to which the assignment's batch statistics pad every video; 0 counts real frames only.",
         )
         .unit("frames"),
-        KeySpec::new("loss", KeyKind::OneOf(&["logits", "probabilities"]), "What the cross-entropy is computed from."),
+        KeySpec::new(
+            "loss",
+            KeyKind::OneOf(&["logits", "probabilities"]),
+            "What the cross-entropy is computed from.",
+        ),
         KeySpec::new(
             "gate_variance",
             KeyKind::OneOf(&["biased", "unbiased"]),
@@ -73,15 +89,19 @@ pub fn nextvlad_keys() -> Vec<KeySpec> {
 
 /// The model that the settings describe. Values that make no sense are those of preset `paddle` here;
 /// [`check_nextvlad`] reports them.
-pub fn nextvlad_config(settings: &Settings) -> NextVladConfig {
+pub(crate) fn nextvlad_config(settings: &Settings) -> NextVladConfig {
     let known = defaults();
-    let table: toml::Table =
-        settings.values.iter().filter(|(k, _)| known.contains_key(*k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let table: toml::Table = settings
+        .values
+        .iter()
+        .filter(|(k, _)| known.contains_key(*k))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     table.try_into().unwrap_or_default()
 }
 
 /// What is wrong with the model's sizes taken together.
-pub fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)> {
+pub(crate) fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)> {
     let keys = nextvlad_keys();
     nextvlad_config(settings)
         .check()
@@ -98,13 +118,13 @@ pub fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)> {
 ///
 /// # Errors
 /// `Config` when no model can have these sizes.
-pub fn nextvlad(settings: &Settings) -> Result<Arc<dyn Model>, Failure> {
+pub(crate) fn nextvlad(settings: &Settings) -> Result<Arc<dyn Model>, Failure> {
     let model = NextVlad::new(nextvlad_config(settings)).map_err(|e| Failure::config(e.to_string()))?;
     Ok(Arc::new(model))
 }
 
 /// The `weights` payload of the model that the settings describe: every parameter with its shape.
-pub fn weights_of(settings: &Settings) -> PayloadType {
+pub(crate) fn weights_of(settings: &Settings) -> PayloadType {
     let payload = PayloadType::of::<WeightsVersion>();
     // A model that cannot be is reported by `check`; its edges are not.
     let Ok(model) = nextvlad(settings) else { return payload };

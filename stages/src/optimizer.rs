@@ -9,8 +9,8 @@ use std::sync::Arc;
 use candle_core::DType;
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports, Results, Settings,
-    Stage, StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
+    Results, Settings, Stage, StageContext, StageError, Wiring,
 };
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ use crate::optim::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, Sche
 use crate::payload::{TrainState, Update, WeightsVersion};
 
 /// The stage type.
-pub struct Optimizer;
+pub(crate) struct Optimizer;
 
 #[derive(Deserialize)]
 struct Config {
@@ -155,7 +155,8 @@ impl Component for Optimizer {
         problems.extend(check_devices(settings));
         if let Ok(config) = settings.parse::<Config>() {
             if config.milestone_epochs.len() != config.milestone_factors.len() {
-                problems.push(("milestone_factors", "one factor is needed for each of milestone_epochs".into()));
+                problems
+                    .push(("milestone_factors", "one factor is needed for each of milestone_epochs".into()));
             }
             if config.init_from.is_some() && config.eigenvalues.is_some() {
                 problems.push(("eigenvalues", "the weights of init_from bring their own factors".into()));
@@ -166,7 +167,8 @@ impl Component for Optimizer {
             let names: Vec<_> = nextvlad(settings).map(|m| m.parameters()).unwrap_or_default();
             let unknown = config.l2_parameters.iter().filter(|name| !names.iter().any(|p| p.name == **name));
             if !names.is_empty() {
-                problems.extend(unknown.map(|n| ("l2_parameters", format!("the model has no parameter `{n}`"))));
+                problems
+                    .extend(unknown.map(|n| ("l2_parameters", format!("the model has no parameter `{n}`"))));
             }
         }
         problems
@@ -191,7 +193,8 @@ impl Component for Optimizer {
             crate::eigenvalues::apply(path, &mut weights)?;
         }
         context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
-        let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+        let moments =
+            Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
         Ok(Box::new(Optimizing {
             adam: Adam { config: adam(&config) },
             schedule: schedule(&config),
@@ -286,7 +289,8 @@ impl Optimizing {
     fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Version> {
         let recycled = self.recycle();
         let Version { weights, moments } = &self.current;
-        let (mut next, moments) = self.adam.update(weights, moments, &update.gradients, learning_rate, recycled)?;
+        let (mut next, moments) =
+            self.adam.update(weights, moments, &update.gradients, learning_rate, recycled)?;
         let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
         next.buffers = self.model.fold_moments(weights, &shards)?;
         Ok(Version { weights: Arc::new(next), moments: Arc::new(moments) })

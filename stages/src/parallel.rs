@@ -6,7 +6,10 @@ use std::thread;
 
 /// Calls `work(shard, item)` for every shard's item, on one thread for each device, and returns the results in shard
 /// order. `items` holds (device, item) in shard order, the devices ascending. A panic in `work` is passed on.
-pub fn per_device<T: Send, R: Send>(items: Vec<(usize, T)>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
+pub(crate) fn per_device<T: Send, R: Send>(
+    items: Vec<(usize, T)>,
+    work: impl Fn(usize, T) -> R + Sync,
+) -> Vec<R> {
     let mut groups: Vec<(usize, Vec<(usize, T)>)> = Vec::new();
     for (shard, (device, item)) in items.into_iter().enumerate() {
         match groups.last_mut() {
@@ -14,7 +17,8 @@ pub fn per_device<T: Send, R: Send>(items: Vec<(usize, T)>, work: impl Fn(usize,
             _ => groups.push((device, vec![(shard, item)])),
         }
     }
-    let run = |group: Vec<(usize, T)>| group.into_iter().map(|(shard, item)| work(shard, item)).collect::<Vec<R>>();
+    let run =
+        |group: Vec<(usize, T)>| group.into_iter().map(|(shard, item)| work(shard, item)).collect::<Vec<R>>();
     if groups.len() <= 1 {
         return groups.into_iter().flat_map(|(_, group)| run(group)).collect();
     }
@@ -22,7 +26,8 @@ pub fn per_device<T: Send, R: Send>(items: Vec<(usize, T)>, work: impl Fn(usize,
     thread::scope(|scope| {
         let threads: Vec<_> = groups.into_iter().map(|(_, group)| scope.spawn(move || run(group))).collect();
         // Groups are contiguous and in order, so joining in order is shard order.
-        let joined = threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        let joined =
+            threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
         joined.collect()
     })
 }

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 
 use crate::forward::compute_failure;
@@ -11,7 +11,7 @@ use crate::loss::{predictions, video_losses};
 use crate::payload::{ForwardPass, Predictions};
 
 /// The stage type.
-pub struct Predict;
+pub(crate) struct Predict;
 
 struct Predicting;
 
@@ -52,7 +52,8 @@ impl Transform for Predicting {
 
     fn process(&mut self, pass: ForwardPass, out: &mut Emitter<'_, Predictions>) -> Result<(), StageError> {
         let compute = || {
-            let losses = pass.shards.iter().map(video_losses).collect::<candle_core::Result<Vec<Tensor>>>()?;
+            let losses =
+                pass.shards.iter().map(video_losses).collect::<candle_core::Result<Vec<Tensor>>>()?;
             predictions(&pass, &losses)
         };
         out.emit(compute().map_err(|e| compute_failure(&format!("predictions of batch {}", pass.step), &e))?)

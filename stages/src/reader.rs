@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, KeyKind, KeySpec, Mark, Output, OutputPort, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Wiring,
+    Component, Failure, KeyKind, KeySpec, Mark, Output, OutputPort, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
 };
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ use crate::rejects::{Rejects, read_failure, reject_keys};
 use crate::tfrecord::{ReadError, ReaderOptions, RecordReader};
 
 /// The stage type.
-pub struct TfrecordReader;
+pub(crate) struct TfrecordReader;
 
 #[derive(Deserialize)]
 struct Config {
@@ -49,19 +49,30 @@ impl Component for TfrecordReader {
 
     fn keys(&self) -> Vec<KeySpec> {
         let mut keys = vec![
-            KeySpec::new("files", KeyKind::Paths, "Files, globs, or `@list.txt` with one path a line.").required(),
-            KeySpec::new("epochs", KeyKind::at_least(1), "How often all files are read.").default(1).unit("epochs"),
+            KeySpec::new("files", KeyKind::Paths, "Files, globs, or `@list.txt` with one path a line.")
+                .required(),
+            KeySpec::new("epochs", KeyKind::at_least(1), "How often all files are read.")
+                .default(1)
+                .unit("epochs"),
             KeySpec::new(
                 "shuffle_files",
                 KeyKind::Bool,
                 "Reads the files of each epoch in an order drawn from (seed, epoch).",
             )
             .default(false),
-            KeySpec::new("verify_crc", KeyKind::Bool, "Checks the CRC of each record's data (its length's always).")
-                .default(true),
-            KeySpec::new("max_record_bytes", KeyKind::Integer(1..=1 << 31), "A longer record counts as damaged.")
-                .default(64 << 20)
-                .unit("bytes"),
+            KeySpec::new(
+                "verify_crc",
+                KeyKind::Bool,
+                "Checks the CRC of each record's data (its length's always).",
+            )
+            .default(true),
+            KeySpec::new(
+                "max_record_bytes",
+                KeyKind::Integer(1..=1 << 31),
+                "A longer record counts as damaged.",
+            )
+            .default(64 << 20)
+            .unit("bytes"),
         ];
         keys.extend(reject_keys());
         keys

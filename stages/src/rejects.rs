@@ -18,7 +18,7 @@ use crate::tfrecord::RecordError;
 const SHOWN: u64 = 10;
 
 /// A stage's treatment of bad records.
-pub struct Rejects {
+pub(crate) struct Rejects {
     skip: bool,
     max_rejected: u64,
     context: StageContext,
@@ -32,7 +32,7 @@ struct RejectLog {
 }
 
 /// The keys of every stage that can meet bad records.
-pub fn reject_keys() -> Vec<KeySpec> {
+pub(crate) fn reject_keys() -> Vec<KeySpec> {
     vec![
         KeySpec::new(
             "on_error",
@@ -53,7 +53,7 @@ pub fn reject_keys() -> Vec<KeySpec> {
 
 impl Rejects {
     /// The policy that the settings name.
-    pub fn new(settings: &Settings, context: &StageContext) -> Self {
+    pub(crate) fn new(settings: &Settings, context: &StageContext) -> Self {
         let log = context.run_dir.is_some().then(|| context.resources.get_or_insert_with(RejectLog::default));
         Self {
             skip: settings.text("on_error") == "skip",
@@ -67,7 +67,7 @@ impl Rejects {
     ///
     /// # Errors
     /// The record's own error under `fail` or past `max_rejected`; a failure to write `rejected.jsonl`.
-    pub fn reject(&self, error: RecordError) -> Result<(), Failure> {
+    pub(crate) fn reject(&self, error: RecordError) -> Result<(), Failure> {
         if !self.skip {
             return Err(Failure::data(error));
         }
@@ -78,12 +78,15 @@ impl Rejects {
         }
         if count > self.max_rejected {
             let limit = self.max_rejected;
-            return Err(Failure::data(format!("{count} records rejected, max_rejected = {limit}; the last: {error}")));
+            return Err(Failure::data(format!(
+                "{count} records rejected, max_rejected = {limit}; the last: {error}"
+            )));
         }
         let level = if count <= SHOWN { Level::Warning } else { Level::Debug };
         self.context.message(level, format!("rejected {error}"));
         if count == SHOWN {
-            self.context.message(Level::Warning, "further rejected records are only counted and written down");
+            self.context
+                .message(Level::Warning, "further rejected records are only counted and written down");
         }
         Ok(())
     }
@@ -111,14 +114,16 @@ impl RejectLog {
 }
 
 /// The failure of writing a file of the run.
-pub fn write_failure(path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn write_failure(path: &Path, error: &io::Error) -> Failure {
     Failure::cannot_write(format!("{}: {error}", path.display()))
 }
 
 /// The failure of reading a file: missing ones are told apart.
-pub fn read_failure(path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn read_failure(path: &Path, error: &io::Error) -> Failure {
     let kind = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => ErrorKind::NotFound,
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
+            ErrorKind::NotFound
+        }
         _ => ErrorKind::Io,
     };
     Failure::new(kind, format!("{}: {error}", PathBuf::from(path).display()))

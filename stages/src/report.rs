@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
 };
 
 use crate::metrics;
@@ -15,7 +15,7 @@ use crate::payload::{Predictions, TrainState};
 use crate::run_log::RunLog;
 
 /// The stage type.
-pub struct Report;
+pub(crate) struct Report;
 
 struct Reporting {
     every_steps: u64,
@@ -35,7 +35,11 @@ impl Component for Report {
     }
 
     fn keys(&self) -> Vec<KeySpec> {
-        vec![KeySpec::new("every_steps", KeyKind::at_least(1), "Steps from one report to the next.").default(10).unit("steps")]
+        vec![
+            KeySpec::new("every_steps", KeyKind::at_least(1), "Steps from one report to the next.")
+                .default(10)
+                .unit("steps"),
+        ]
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
@@ -102,7 +106,12 @@ impl Reporting {
         }
     }
 
-    fn report(&self, batch: &Predictions, rate: Option<f64>, examples_per_second: f64) -> Result<(), Failure> {
+    fn report(
+        &self,
+        batch: &Predictions,
+        rate: Option<f64>,
+        examples_per_second: f64,
+    ) -> Result<(), Failure> {
         let mut accumulator = None;
         metrics::add(&mut accumulator, batch, 20)?;
         let Some(measured) = accumulator.map(|a| a.finish()) else { return Ok(()) };
@@ -115,7 +124,13 @@ impl Reporting {
             ("perr", measured.perr),
             ("gap", measured.gap),
         ]);
-        RunLog::of(&self.context).write(self.context.run_dir.as_deref(), "train", step, batch.epoch, &values)?;
+        RunLog::of(&self.context).write(
+            self.context.run_dir.as_deref(),
+            "train",
+            step,
+            batch.epoch,
+            &values,
+        )?;
         ::metrics::gauge!("framewise_train_loss").set(measured.loss);
         ::metrics::gauge!("framewise_train_gap").set(measured.gap);
         if let Some(rate) = rate {

@@ -15,7 +15,7 @@ use crate::store::TensorBoardWriter;
 
 /// The run's log of numbers. Made with the first line; a run without a run directory writes nothing.
 #[derive(Default)]
-pub struct RunLog {
+pub(crate) struct RunLog {
     files: Mutex<Option<Files>>,
 }
 
@@ -26,11 +26,11 @@ struct Files {
 }
 
 /// A number or a whole number in the log.
-pub type Entry<'a> = (&'a str, f64);
+pub(crate) type Entry<'a> = (&'a str, f64);
 
 impl RunLog {
     /// The log of this run.
-    pub fn of(context: &StageContext) -> Arc<RunLog> {
+    pub(crate) fn of(context: &StageContext) -> Arc<RunLog> {
         context.resources.get_or_insert_with(RunLog::default)
     }
 
@@ -39,7 +39,7 @@ impl RunLog {
     ///
     /// # Errors
     /// `CannotWrite` naming the file.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         run_dir: Option<&Path>,
         kind: &str,

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, OutputPort, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, OutputPort, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 
 use crate::payload::{Batch, Step, rows_of};
 
 /// The stage type.
-pub struct Shard;
+pub(crate) struct Shard;
 
 struct Sharding {
     shards: usize,
@@ -36,7 +36,9 @@ impl Component for Shard {
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
             inputs: vec![InputPort::new::<Step>("batches", rows_of::<Step>(None))],
-            outputs: vec![OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("batches")],
+            outputs: vec![
+                OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("batches"),
+            ],
         }
     }
 
@@ -66,7 +68,7 @@ impl Transform for Sharding {
 }
 
 /// Splits a batch of B videos into at most `shards` parts, the first B mod `shards` of them one video larger.
-pub fn split(batch: &Arc<Batch>, shards: usize) -> Vec<Arc<Batch>> {
+pub(crate) fn split(batch: &Arc<Batch>, shards: usize) -> Vec<Arc<Batch>> {
     let videos = batch.videos();
     let shards = shards.clamp(1, videos.max(1));
     if shards == 1 {

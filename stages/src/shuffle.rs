@@ -6,8 +6,8 @@
 //! its place; 5 likewise; at the mark the three that are left leave in random order.
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, Mark, OutputPort, Ports, Settings, Stage, StageContext,
-    StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, Mark, OutputPort, Ports, Settings, Stage,
+    StageContext, StageError, Transform, Wiring,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -15,7 +15,7 @@ use crate::payload::{Example, rows_of};
 use crate::random;
 
 /// The stage type.
-pub struct Shuffle;
+pub(crate) struct Shuffle;
 
 struct Shuffling {
     seed: u64,

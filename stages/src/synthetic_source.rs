@@ -3,8 +3,8 @@
 //! Law: video i is a function of (world_seed, seed, i), so every epoch and every run sees the same videos.
 
 use framewise_pipeline::{
-    Component, Failure, KeyKind, KeySpec, Mark, Output, OutputPort, Ports, Settings, Stage, StageContext, StageError,
-    Wiring,
+    Component, Failure, KeyKind, KeySpec, Mark, Output, OutputPort, Ports, Settings, Stage, StageContext,
+    StageError, Wiring,
 };
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::synthetic::{SyntheticConfig, SyntheticVideos};
 const CHUNK_PER_WORKER: u64 = 8;
 
 /// The stage type.
-pub struct SyntheticSource;
+pub(crate) struct SyntheticSource;
 
 #[derive(Deserialize)]
 struct Config {
@@ -47,29 +47,52 @@ impl Component for SyntheticSource {
     fn keys(&self) -> Vec<KeySpec> {
         vec![
             KeySpec::new("videos", KeyKind::at_least(1), "Videos of an epoch.").default(1000).unit("videos"),
-            KeySpec::new("epochs", KeyKind::at_least(1), "How often they are sent.").default(1).unit("epochs"),
+            KeySpec::new("epochs", KeyKind::at_least(1), "How often they are sent.")
+                .default(1)
+                .unit("epochs"),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Classes.").default(3862),
-            KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.").default(1024).unit("bytes"),
-            KeySpec::new("audio_size", KeyKind::Integer(1..=1 << 20), "Bytes of an audio row.").default(128).unit("bytes"),
+            KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.")
+                .default(1024)
+                .unit("bytes"),
+            KeySpec::new("audio_size", KeyKind::Integer(1..=1 << 20), "Bytes of an audio row.")
+                .default(128)
+                .unit("bytes"),
             KeySpec::new("min_frames", KeyKind::Integer(1..=1 << 20), "Frames of the shortest video.")
                 .default(120)
                 .unit("frames"),
             KeySpec::new("max_frames", KeyKind::Integer(1..=1 << 20), "Frames of the longest video.")
                 .default(300)
                 .unit("frames"),
-            KeySpec::new("mean_labels", KeyKind::Float(1.0..=100.0), "Mean number of labels of a video.").default(3.0),
-            KeySpec::new("noise", KeyKind::Float(0.0..=100.0), "Standard deviation of the noise on a feature.").default(1.0),
-            KeySpec::new("background", KeyKind::Float(0.0..=1.0), "Share of frames that show no label.").default(0.4),
-            KeySpec::new("world_seed", KeyKind::at_least(0), "Draws the prototypes: the task. Equal for training and test.")
-                .default(7),
-            KeySpec::new("video_seed", KeyKind::at_least(0), "Draws the videos: the split of the task.").default(1),
-            KeySpec::new("workers", KeyKind::Integer(1..=256), "Threads that draw videos.").default(1).unit("threads"),
+            KeySpec::new("mean_labels", KeyKind::Float(1.0..=100.0), "Mean number of labels of a video.")
+                .default(3.0),
+            KeySpec::new(
+                "noise",
+                KeyKind::Float(0.0..=100.0),
+                "Standard deviation of the noise on a feature.",
+            )
+            .default(1.0),
+            KeySpec::new("background", KeyKind::Float(0.0..=1.0), "Share of frames that show no label.")
+                .default(0.4),
+            KeySpec::new(
+                "world_seed",
+                KeyKind::at_least(0),
+                "Draws the prototypes: the task. Equal for training and test.",
+            )
+            .default(7),
+            KeySpec::new("video_seed", KeyKind::at_least(0), "Draws the videos: the split of the task.")
+                .default(1),
+            KeySpec::new("workers", KeyKind::Integer(1..=256), "Threads that draw videos.")
+                .default(1)
+                .unit("threads"),
         ]
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
         let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
-        Ports { inputs: vec![], outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)] }
+        Ports {
+            inputs: vec![],
+            outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)],
+        }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {

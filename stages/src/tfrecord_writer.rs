@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, Ports, Settings, Stage, StageContext, StageError,
-    Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, Ports, Settings, Stage, StageContext,
+    StageError, Wiring,
 };
 
 use crate::payload::{Example, rows_of};
@@ -16,7 +16,7 @@ use crate::tfrecord::{Compression, RecordWriter, encode_frames};
 use crate::writers::output_path;
 
 /// The stage type.
-pub struct TfrecordWriter;
+pub(crate) struct TfrecordWriter;
 
 struct Writing {
     files: Vec<PathBuf>,
@@ -50,7 +50,10 @@ impl Component for TfrecordWriter {
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
-        Ports { inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))], outputs: vec![] }
+        Ports {
+            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            outputs: vec![],
+        }
     }
 
     fn build(
@@ -66,7 +69,12 @@ impl Component for TfrecordWriter {
             n => (0..n).map(|shard| shard_name(&path, shard, n)).collect(),
         };
         let compression = if settings.flag("gzip") { Compression::Gzip } else { Compression::None };
-        Ok(Box::new(Writing { files, compression, input: wiring.input("examples")?, context: context.clone() }))
+        Ok(Box::new(Writing {
+            files,
+            compression,
+            input: wiring.input("examples")?,
+            context: context.clone(),
+        }))
     }
 }
 

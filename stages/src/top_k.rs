@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage,
-    StageContext, StageError, Transform, Wiring,
+    Component, Emitter, Failure, InputPort, KeyKind, KeySpec, OutputPort, PayloadType, Ports, Settings,
+    Stage, StageContext, StageError, Transform, Wiring,
 };
 
 use crate::payload::{Predictions, Ranked};
 use crate::score;
 
 /// The stage type.
-pub struct TopK;
+pub(crate) struct TopK;
 
 struct Ranking {
     k: usize,
@@ -27,7 +27,11 @@ impl Component for TopK {
     }
 
     fn keys(&self) -> Vec<KeySpec> {
-        vec![KeySpec::new("k", KeyKind::Integer(1..=1 << 24), "Classes kept of each video.").default(20).unit("classes")]
+        vec![
+            KeySpec::new("k", KeyKind::Integer(1..=1 << 24), "Classes kept of each video.")
+                .default(20)
+                .unit("classes"),
+        ]
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {

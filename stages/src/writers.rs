@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage, StageContext,
-    StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Packet, PayloadType, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
 };
 
 use crate::payload::Ranked;
@@ -17,10 +17,10 @@ use crate::score::output::{self, OutputError};
 use crate::store::AtomicFile;
 
 /// The stage type `csv_writer`.
-pub struct CsvWriter;
+pub(crate) struct CsvWriter;
 
 /// The stage type `jsonl_writer`.
-pub struct JsonlWriter;
+pub(crate) struct JsonlWriter;
 
 type Format = fn(&mut String, &str, &[(u32, f32)]) -> Result<(), OutputError>;
 

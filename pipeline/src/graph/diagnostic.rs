@@ -268,6 +268,9 @@ impl Diagnostics {
         if let Some(more @ 1..) = self.found.len().checked_sub(SHOWN) {
             out.add(&format!("… and {more} more\n"));
         }
+        while out.buffer().ends_with(b"\n\n") {
+            out.buffer().pop();
+        }
         out.into_text()
     }
 

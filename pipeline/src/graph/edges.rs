@@ -32,7 +32,7 @@ pub(crate) fn connect(stages: &[Draft<'_>], lost_table: bool, loading: &mut Load
         names.entry(stage.name.as_str()).or_insert(index);
     }
     let consumed = vec![false; stages.len()];
-    let mut wires = Wires { stages, names, lost_table, edges: Vec::new(), consumed };
+    let mut wires = Wires { stages, names, lost_table, edges: Vec::new(), consumed, incomplete: lost_table };
     for consumer in 0..stages.len() {
         wires.stage(consumer, loading);
     }
@@ -48,6 +48,8 @@ struct Wires<'s, 'r> {
     edges: Vec<DraftEdge>,
     /// Stages that some `from` names.
     consumed: Vec<bool>,
+    /// An edge is missing that an error speaks of, so it is not known what goes nowhere.
+    incomplete: bool,
 }
 
 impl<'s> Wires<'s, '_> {
@@ -60,7 +62,10 @@ impl<'s> Wires<'s, '_> {
         let mut done = vec![false; inputs.len()];
         match stage.from.as_ref().map(|e| (e, &e.node.data)) {
             None => {}
-            Some((_, Data::Broken)) => return,
+            Some((_, Data::Broken)) => {
+                self.incomplete = true;
+                return;
+            }
             Some((entry, Data::Text(_) | Data::Table(_))) if known && inputs.is_empty() => {
                 let message = format!(
                     "stage {} takes no input: `{}` is a source",
@@ -95,12 +100,14 @@ impl<'s> Wires<'s, '_> {
                     Diagnostic::error(entry.node.place, message)
                         .help(format!("write `from = \"STAGE\"` or `from = {{ {} }}`", example.join(", "))),
                 );
+                self.incomplete = true;
                 return;
             }
         }
         if known && !stage.damaged {
-            report_missing_inputs(stage, &done, loading);
+            self.incomplete |= report_missing_inputs(stage, &done, loading);
         }
+        self.incomplete |= stage.damaged || (!known && stage.from.is_none());
     }
 
     /// An entry of `from = { port = "stage" }`; the port that it names.
@@ -116,8 +123,9 @@ impl<'s> Wires<'s, '_> {
             Data::Text(text) => {
                 self.edge(consumer, port.unwrap_or(usize::MAX), entry.node.place, text, loading)
             }
-            Data::Broken => {}
+            Data::Broken => self.incomplete = true,
             other => {
+                self.incomplete = true;
                 let message =
                     format!("an input port takes `\"stage\"` or `\"stage.port\"`, not {}", other.in_words());
                 loading.report.push(Diagnostic::error(entry.node.place, message));
@@ -128,12 +136,16 @@ impl<'s> Wires<'s, '_> {
 
     /// Connects an input port to what `text` names, `stage` or `stage.port`.
     fn edge(&mut self, consumer: usize, input: usize, place: Place, text: &str, loading: &mut Loading<'_>) {
-        let Some(text) = loading.expand(place, text) else { return };
+        let Some(text) = loading.expand(place, text) else {
+            self.incomplete = true;
+            return;
+        };
         let (name, port) = match text.split_once('.') {
             Some((stage, port)) => (stage.trim(), Some(port.trim())),
             None => (text.trim(), None),
         };
         let Some(&producer) = self.names.get(name) else {
+            self.incomplete = true;
             if !self.lost_table {
                 let names = self.stages.iter().map(|s| s.name.as_str()).collect::<Vec<_>>();
                 let message = format!("there is no stage {}", words::name(name));
@@ -222,11 +234,7 @@ impl<'s> Wires<'s, '_> {
     }
 
     fn report_unconsumed(&self, loading: &mut Loading<'_>) {
-        let unreadable = |s: &Draft<'_>| {
-            s.damaged
-                || s.from.as_ref().is_some_and(|e| !matches!(e.node.data, Data::Text(_) | Data::Table(_)))
-        };
-        if self.lost_table || self.stages.iter().any(unreadable) {
+        if self.incomplete {
             return;
         }
         for (stage, consumed) in self.stages.iter().zip(&self.consumed) {
@@ -262,26 +270,26 @@ fn pick(outputs: &[OutputPort], wanted: Option<&InputPort>) -> Option<usize> {
     }
 }
 
-fn report_missing_inputs(stage: &Draft<'_>, done: &[bool], loading: &mut Loading<'_>) {
+/// Reports the required inputs that are not connected; whether there are any.
+fn report_missing_inputs(stage: &Draft<'_>, done: &[bool], loading: &mut Loading<'_>) -> bool {
     let Ports { inputs, .. } = &stage.ports;
     let missing =
         inputs.iter().zip(done).filter(|(port, done)| !port.optional && !**done).map(|(port, _)| port);
     let missing = missing.collect::<Vec<_>>();
-    let Some(first) = missing.first() else { return };
-    let ports = words::list(missing.iter().map(|p| p.name), "and");
-    let plural = if missing.len() == 1 { "" } else { "s" };
-    let message =
-        format!("the input port{plural} {ports} of stage {} not connected", words::name(&stage.name));
-    let message = message.replace(
-        " not connected",
-        if missing.len() == 1 { " is not connected" } else { " are not connected" },
-    );
-    let place = stage.from.as_ref().map_or(stage.header, |from| from.node.place);
+    let Some(first) = missing.first() else { return false };
+    let (ports, name) = (words::list(missing.iter().map(|p| p.name), "and"), words::name(&stage.name));
+    let message = if missing.len() == 1 {
+        format!("the input port {ports} of stage {name} is not connected")
+    } else {
+        format!("the input ports {ports} of stage {name} are not connected")
+    };
     let help = if inputs.len() == 1 {
         format!("write `from = \"STAGE\"` with a stage that sends `{}`", first.payload.name)
     } else {
         let all = inputs.iter().filter(|p| !p.optional).map(|p| format!("{} = \"STAGE\"", p.name));
         format!("write `from = {{ {} }}`", all.collect::<Vec<_>>().join(", "))
     };
+    let place = stage.from.as_ref().map_or(stage.header, |from| from.node.place);
     loading.report.push(Diagnostic::error(place, message).help(help));
+    true
 }

@@ -102,7 +102,6 @@ pub(crate) fn resolve<'r>(
             let place = draft.origins.get(key).copied().unwrap_or(draft.header);
             let message = format!("stage {}: {message}", words::name(&draft.name));
             loading.report.push(Diagnostic::error(place, message));
-            draft.sound = false;
         }
     }
     draft
@@ -113,7 +112,12 @@ fn component<'r>(written: &WrittenStage, loading: &mut Loading<'r>) -> Option<&'
     let Some(entry) = written.entry("type") else {
         if !written.damaged {
             let message = format!("stage {} has no `type`", words::name(&written.name));
-            loading.report.push(Diagnostic::error(written.header, message).help(HELP));
+            let typo = written.entries.iter().find(|e| words::nearest(&e.key, ["type"]).is_some());
+            let diagnostic = Diagnostic::error(written.header, message).help(HELP);
+            loading.report.push(match typo {
+                Some(entry) => diagnostic.also(entry.place, "did you mean `type`?"),
+                None => diagnostic,
+            });
         }
         return None;
     };

@@ -152,7 +152,7 @@ impl Conversion<'_, '_> {
         let given = node.data.in_words();
         let message = format!("{} must be {}, not {given}", self.key(), words::wanted(self.spec));
         let label = match &self.spec.kind {
-            KeyKind::Integer(_) | KeyKind::Float(_) | KeyKind::Bool if matches!(node.data, Data::Text(_)) => {
+            KeyKind::Integer(_) | KeyKind::Float(_) | KeyKind::Bool if is_quoted_value(&node.data) => {
                 "written without quotes?"
             }
             _ => "",
@@ -189,4 +189,8 @@ impl Conversion<'_, '_> {
         let unit = if self.spec.unit.is_empty() { String::new() } else { format!(" {}", self.spec.unit) };
         diagnostic.help(format!("the default is {default}{unit}"))
     }
+}
+
+fn is_quoted_value(data: &Data) -> bool {
+    matches!(data, Data::Text(t) if t.parse::<f64>().is_ok() || matches!(t.as_str(), "true" | "false"))
 }

@@ -16,7 +16,8 @@ pub use example::{Example, VideoExample};
 pub use predictions::{Predictions, Ranked, RankedVideo};
 pub use record::{Origin, Record};
 pub use training::{
-    ForwardPass, ForwardShard, GradientShard, LossPass, LossShard, ShardGradients, TrainState, Update, WeightsVersion,
+    ForwardPass, ForwardShard, GradientShard, LossPass, LossShard, ShardGradients, TrainState, Update,
+    WeightsVersion,
 };
 
 impl Payload for Record {
