@@ -2,7 +2,6 @@
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use toml::Value;
@@ -10,11 +9,9 @@ use toml::Value;
 use crate::context::StageContext;
 use crate::error::Failure;
 use crate::key::KeySpec;
-use crate::meter::StageMeter;
 use crate::payload::{Payload, PayloadType};
-use crate::port::{Connection, EdgePlan, Input, Output, connect};
+use crate::port::{Connection, EdgePlan, Input, Output, Producer, connect};
 use crate::stage::Stage;
-use crate::stop::StopToken;
 
 /// A stage type: a row of the [`Registry`].
 pub trait Component: Send + Sync {
@@ -91,8 +88,8 @@ pub struct OutputPort {
     pub(crate) rust_type: TypeId,
 }
 
-/// Makes the channels of an output port: edges, whether delayed, the producer's meter, the stop token.
-pub(crate) type ConnectFn = fn(&[EdgePlan], bool, &Arc<StageMeter>, &StopToken) -> Connection;
+/// Makes the channels of an output port: edges, whether delayed, the producing stage.
+pub(crate) type ConnectFn = fn(&[EdgePlan], bool, &Producer) -> Connection;
 
 impl InputPort {
     /// A required input that wants `payload`, whose Rust type is `T`.

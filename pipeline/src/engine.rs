@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Failure, StageError};
 use crate::graph::ResolvedGraph;
 use crate::meter::{Activity, StageMeter};
 use crate::monitor::{EdgeMonitor, Monitor, StageMonitor};
-use crate::port::{EdgePlan, Ender};
+use crate::port::{EdgePlan, Ender, Producer};
 use crate::stage::Stage;
 use crate::stop::StopToken;
 
@@ -134,10 +134,12 @@ impl Pipeline {
         let mut edge_monitors = Vec::with_capacity(graph.edges.len());
 
         for (s, stage) in graph.stages.iter().enumerate() {
+            let edges_out = graph.edges.iter().filter(|e| e.from.0 == s).count();
+            let producer = Producer::new(meters[s].clone(), options.stop.clone(), edges_out);
             for (p, port) in stage.ports.outputs.iter().enumerate() {
                 let edges: Vec<_> = graph.edges.iter().filter(|e| e.from == (s, p)).collect();
                 let plans: Vec<EdgePlan> = edges.iter().map(|e| (e.limits, meters[e.to.0].clone())).collect();
-                let connection = (port.connect)(&plans, port.delayed, &meters[s], &options.stop);
+                let connection = (port.connect)(&plans, port.delayed, &producer);
                 wirings[s].outputs.insert(port.name, connection.output);
                 enders[s].push(connection.ender);
                 for (edge, ends) in edges.iter().zip(connection.edges) {
@@ -145,7 +147,7 @@ impl Pipeline {
                     let input = &consumer.ports.inputs[edge.to.1];
                     wirings[edge.to.0].inputs.insert(input.name, ends.input);
                     keepers[edge.to.0].push(ends.keeper);
-                    edge_monitors.push(EdgeMonitor::new(s, edge.to.0, port.name, input.name, ends.gauge));
+                    edge_monitors.push(EdgeMonitor::new(graph, edge, ends.gauge));
                 }
             }
         }
@@ -170,7 +172,9 @@ impl Pipeline {
                 results: results.clone(),
                 observer: options.observer.clone(),
             };
-            let built = component.build(&stage.settings, &mut wiring, &context).map_err(fail)?;
+            let built =
+                catch_unwind(AssertUnwindSafe(|| component.build(&stage.settings, &mut wiring, &context)));
+            let built = built.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(fail)?;
             workers.push(Worker {
                 name: stage.name.clone(),
                 stage: built,
@@ -199,8 +203,7 @@ impl Pipeline {
     pub fn run(self) -> Outcome {
         let first_error = Mutex::new(None);
         let monitor = self.monitor;
-        let start = Instant::now();
-        thread::scope(|scope| {
+        let wall_seconds = thread::scope(|scope| {
             let (all_done, done) = crossbeam_channel::bounded::<()>(0);
             let sampler = {
                 let monitor = monitor.clone();
@@ -211,15 +214,20 @@ impl Pipeline {
                     }
                 })
             };
-            if let Err(error) = sampler {
-                // Without the sampler a run is only less observable.
-                drop(error);
-            }
+            // No stage starts before every thread has: a thread that cannot start drops its worker, and so its
+            // channel ends, which a running stage would take for a failure or an early end of that stage.
+            let (start_all, may_start) = crossbeam_channel::bounded::<()>(0);
             let mut threads = Vec::with_capacity(self.workers.len());
             for worker in self.workers {
                 let (name, stop, errors) = (worker.name.clone(), &self.stop, &first_error);
+                let may_start = may_start.clone();
                 let builder = thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
-                match builder.spawn_scoped(scope, move || run_worker(worker, stop, errors)) {
+                let spawned = builder.spawn_scoped(scope, move || {
+                    // Returns when `start_all` is dropped.
+                    let _ = may_start.recv();
+                    run_worker(worker, stop, errors);
+                });
+                match spawned {
                     Ok(handle) => threads.push(handle),
                     Err(error) => {
                         let failure = Failure::internal(format!("cannot start a thread: {error}"));
@@ -228,13 +236,20 @@ impl Pipeline {
                     }
                 }
             }
+            let start = Instant::now();
+            drop(start_all);
             for handle in threads {
                 // `run_worker` catches panics of the stage; none of its own is expected.
                 let _ = handle.join();
             }
+            let wall_seconds = start.elapsed().as_secs_f64();
             drop(all_done);
+            if let Ok(sampler) = sampler {
+                // Without a sampler, or with a recorder that panics, a run is only less observable.
+                let _ = sampler.join();
+            }
+            wall_seconds
         });
-        let wall_seconds = start.elapsed().as_secs_f64();
         monitor.finish(wall_seconds);
         let status = match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Status::Failed(error),
@@ -248,26 +263,30 @@ impl Pipeline {
 
 fn run_worker(worker: Worker, stop: &StopToken, errors: &Mutex<Option<RunError>>) {
     let Worker { name, stage, enders, keepers, meter } = worker;
+    if stop.is_tripped() {
+        meter.switch(Activity::Done);
+        return;
+    }
     meter.switch(Activity::Busy);
     let ended = catch_unwind(AssertUnwindSafe(|| stage.run()));
+    meter.switch(Activity::Done);
     let failure = match ended {
         Ok(Ok(()) | Err(StageError::Closed)) => {
-            for ender in enders {
-                ender.end();
+            // Inputs first: a stage that ends early must not hold up the stages before it.
+            drop(keepers);
+            if !stop.is_tripped() {
+                enders.into_iter().for_each(|ender| ender.end());
             }
-            None
+            return;
         }
-        Ok(Err(StageError::Stopped)) if stop.is_tripped() => None,
-        Ok(Err(StageError::Stopped)) => Some(Failure::internal("an input ended without its end mark")),
-        Ok(Err(StageError::Failed(failure))) => Some(failure),
-        Err(panic) => Some(Failure::internal(format!("panicked: {}", panic_message(panic.as_ref())))),
+        Ok(Err(StageError::Stopped)) if stop.is_tripped() => return,
+        Ok(Err(StageError::Stopped)) => Failure::internal("an input ended without its end mark"),
+        Ok(Err(StageError::Failed(failure))) => failure,
+        Err(panic) => panicked(panic.as_ref()),
     };
-    if let Some(failure) = failure {
-        record(errors, RunError { stage: name, failure }, stop);
-    }
-    meter.switch(Activity::Done);
-    // Only now may the channels disconnect: the token has tripped if this stage failed.
-    drop(keepers);
+    record(errors, RunError { stage: name, failure }, stop);
+    // Only now may the channels disconnect, by the drop of these: the token has tripped.
+    drop((enders, keepers));
 }
 
 fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
@@ -275,14 +294,10 @@ fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
     stop.trip();
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "without a message"
-    }
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Failure::internal(format!("panicked: {}", text.unwrap_or("without a message")))
 }
 
 impl Status {

@@ -92,7 +92,7 @@ impl Error for Failure {}
 pub enum StageError {
     /// The run was stopped: another stage failed or the user interrupted. Not an error of this stage.
     Stopped,
-    /// Every consumer of this stage's outputs has finished, so there is nobody left to produce for. The
+    /// Every consumer of every output of this stage has finished, so there is nobody left to produce for. The
     /// engine counts that as a clean end.
     Closed,
     /// This stage failed.

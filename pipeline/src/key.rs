@@ -37,6 +37,9 @@ pub enum KeyKind {
     /// A file or directory. A relative one is resolved against the file it was written in, and against the
     /// working directory when it comes from `--set`.
     Path,
+    /// A file to write. A relative one from a file is left relative (the stage puts it into the run directory); one
+    /// from `--set` is resolved against the working directory.
+    OutputPath,
     /// A list of file names, globs or `@filelist`s (a single string is accepted as a list of one).
     Paths,
     /// A list of texts (a single string is accepted as a list of one).

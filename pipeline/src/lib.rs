@@ -25,6 +25,7 @@ pub mod payload;
 pub mod port;
 pub mod stage;
 pub mod stop;
+pub mod testing;
 pub mod transform;
 
 pub use component::{Component, InputPort, OutputPort, Ports, Registry, Settings, Wiring};

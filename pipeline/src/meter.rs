@@ -1,11 +1,12 @@
 //! Per-stage and per-edge meters, kept by the ports so that stage bodies hold no metric code.
 //!
 //! Law: a stage's thread is at every moment busy, waiting for input or waiting for output, and the three
-//! times add up to the thread's wall time: one clock per stage is switched between them.
+//! times add up to the thread's wall time: one clock per stage is switched between them, and every reading holds
+//! to that too.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a stage's thread is doing.
@@ -23,43 +24,42 @@ pub enum Activity {
     Done,
 }
 
-impl Activity {
-    fn from_code(code: u8) -> Self {
-        match code {
-            1 => Activity::Busy,
-            2 => Activity::InputWait,
-            3 => Activity::OutputWait,
-            4 => Activity::Done,
-            _ => Activity::Idle,
-        }
-    }
-
-    fn code(self) -> u8 {
-        match self {
-            Activity::Idle => 0,
-            Activity::Busy => 1,
-            Activity::InputWait => 2,
-            Activity::OutputWait => 3,
-            Activity::Done => 4,
-        }
-    }
-}
-
 /// The counters of one stage. Written by the stage's thread, read by anyone at any time.
 #[derive(Debug)]
 pub struct StageMeter {
-    origin: Instant,
-    activity: AtomicU8,
-    /// When the current activity began, in nanoseconds since `origin`.
-    since: AtomicU64,
-    busy: AtomicU64,
-    input_wait: AtomicU64,
-    output_wait: AtomicU64,
+    /// Locked by the stage's thread only where it waits, and by readers a few times a second.
+    clock: Mutex<Clock>,
     items_in: AtomicU64,
     items_out: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What the thread is doing since when, and how long it did what before.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    activity: Activity,
+    since: Instant,
+    busy: Duration,
+    input_wait: Duration,
+    output_wait: Duration,
+}
+
+impl Clock {
+    /// Books the time since the last call. The caller holds the lock, and the time is taken under it, so no two
+    /// readings are out of order.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let elapsed = now - self.since;
+        self.since = now;
+        match self.activity {
+            Activity::Busy => self.busy += elapsed,
+            Activity::InputWait => self.input_wait += elapsed,
+            Activity::OutputWait => self.output_wait += elapsed,
+            Activity::Idle | Activity::Done => {}
+        }
+    }
 }
 
 /// A reading of a [`StageMeter`]. Times are seconds.
@@ -101,13 +101,15 @@ impl StageReading {
 impl StageMeter {
     /// A meter whose clock has not started.
     pub fn new() -> Self {
+        let clock = Clock {
+            activity: Activity::Idle,
+            since: Instant::now(),
+            busy: Duration::ZERO,
+            input_wait: Duration::ZERO,
+            output_wait: Duration::ZERO,
+        };
         Self {
-            origin: Instant::now(),
-            activity: AtomicU8::new(Activity::Idle.code()),
-            since: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            input_wait: AtomicU64::new(0),
-            output_wait: AtomicU64::new(0),
+            clock: Mutex::new(clock),
             items_in: AtomicU64::new(0),
             items_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -118,13 +120,9 @@ impl StageMeter {
 
     /// Ends the current activity and begins `next`. Only the stage's thread calls this.
     pub(crate) fn switch(&self, next: Activity) {
-        let now = self.now();
-        let elapsed = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
-        if let Some(total) =
-            self.total(Activity::from_code(self.activity.swap(next.code(), Ordering::Relaxed)))
-        {
-            total.fetch_add(elapsed, Ordering::Relaxed);
-        }
+        let mut clock = self.clock();
+        clock.advance();
+        clock.activity = next;
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -146,41 +144,31 @@ impl StageMeter {
 
     /// What the thread is doing now.
     pub fn activity(&self) -> Activity {
-        Activity::from_code(self.activity.load(Ordering::Relaxed))
+        self.clock().activity
     }
 
     /// A reading that includes the activity in progress.
     pub fn read(&self) -> StageReading {
-        let activity = self.activity();
-        let running = Duration::from_nanos(self.now().saturating_sub(self.since.load(Ordering::Relaxed)));
-        let seconds = |total: &AtomicU64, of: Activity| {
-            let done = Duration::from_nanos(total.load(Ordering::Relaxed));
-            (done + if activity == of { running } else { Duration::ZERO }).as_secs_f64()
+        let clock = {
+            let mut clock = self.clock();
+            clock.advance();
+            *clock
         };
         StageReading {
             items_in: self.items_in.load(Ordering::Relaxed),
             items_out: self.items_out.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
-            busy: seconds(&self.busy, Activity::Busy),
-            input_wait: seconds(&self.input_wait, Activity::InputWait),
-            output_wait: seconds(&self.output_wait, Activity::OutputWait),
+            busy: clock.busy.as_secs_f64(),
+            input_wait: clock.input_wait.as_secs_f64(),
+            output_wait: clock.output_wait.as_secs_f64(),
             rejected: self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            done: activity == Activity::Done,
+            done: clock.activity == Activity::Done,
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn total(&self, activity: Activity) -> Option<&AtomicU64> {
-        match activity {
-            Activity::Busy => Some(&self.busy),
-            Activity::InputWait => Some(&self.input_wait),
-            Activity::OutputWait => Some(&self.output_wait),
-            Activity::Idle | Activity::Done => None,
-        }
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::{counter, gauge};
 
 use crate::channel::EdgeGauge;
+use crate::graph::{ResolvedEdge, ResolvedGraph};
 use crate::meter::{StageMeter, StageReading};
 
 /// Live and final readings of a run. Cloning is cheap.
@@ -46,6 +47,10 @@ pub struct EdgeMonitor {
     pub output: &'static str,
     /// The consumer's port.
     pub input: &'static str,
+    /// Whether the edge closes a loop.
+    pub delayed: bool,
+    /// The place of `input` among the consumer's ports.
+    input_index: usize,
     /// Bounds and live depth.
     pub gauge: Arc<EdgeGauge>,
     samples: AtomicU64,
@@ -64,17 +69,24 @@ pub struct Bottleneck {
 }
 
 impl EdgeMonitor {
-    pub(crate) fn new(
-        from: usize,
-        to: usize,
-        output: &'static str,
-        input: &'static str,
-        gauge: Arc<EdgeGauge>,
-    ) -> Self {
-        Self { from, to, output, input, gauge, samples: AtomicU64::new(0), depth_sum: AtomicU64::new(0) }
+    /// `edge` of `graph`.
+    pub(crate) fn new(graph: &ResolvedGraph, edge: &ResolvedEdge, gauge: Arc<EdgeGauge>) -> Self {
+        let ((from, output), (to, input)) = (edge.from, edge.to);
+        Self {
+            from,
+            to,
+            output: graph.stages[from].ports.outputs[output].name,
+            input: graph.stages[to].ports.inputs[input].name,
+            delayed: edge.delayed,
+            input_index: input,
+            gauge,
+            samples: AtomicU64::new(0),
+            depth_sum: AtomicU64::new(0),
+        }
     }
 
-    /// Mean share of the edge's capacity in use over the run, 0 to 1; `None` before the first sample.
+    /// Mean share of the edge's capacity in use over the run, 0 to 1; `None` before the first sample, and so for
+    /// a run shorter than the time between samples (50 ms).
     pub fn mean_fill(&self) -> Option<f64> {
         let samples = self.samples.load(Ordering::Relaxed);
         let mean = self.depth_sum.load(Ordering::Relaxed) as f64 / samples as f64;
@@ -106,7 +118,8 @@ impl Monitor {
 
     pub(crate) fn finish(&self, wall_seconds: f64) {
         *self.shared.wall_seconds.lock().unwrap_or_else(PoisonError::into_inner) = wall_seconds;
-        self.sample();
+        // Without a sample: every edge is empty by now, which says nothing of the run.
+        self.publish();
     }
 
     /// Takes one sample of every edge's depth and publishes all readings through the `metrics` facade.
@@ -168,8 +181,9 @@ impl Monitor {
         let mut why = format!("busy {}% of the run", percent(reading.busy / wall));
         let fill = |edge: &EdgeMonitor| edge.mean_fill().map(percent);
         // The edges of the weights loop say nothing: they hold one version at a time by nature.
-        let main_in = self.shared.edges.iter().find(|e| e.to == index);
-        let main_out = self.shared.edges.iter().find(|e| e.from == index);
+        let edges = || self.shared.edges.iter().filter(|e| !e.delayed);
+        let main_in = edges().filter(|e| e.to == index).min_by_key(|e| e.input_index);
+        let main_out = edges().find(|e| e.from == index);
         if let Some(full) = main_in.and_then(fill) {
             why += &format!(", the edge into it {full}% full");
         }
@@ -182,7 +196,7 @@ impl Monitor {
         } else if stage.workers > 1 {
             "raise its `workers` if cores are idle"
         } else if main_in.is_none() {
-            "it is the source: faster storage, or more workers in the stages after it, will not help before it does"
+            "it is the source: only faster storage or less to read speeds the run up, not the stages after it"
         } else {
             "give it more of the machine (its `workers`, more devices) or less to do per item"
         };

@@ -7,8 +7,8 @@ pub enum Packet<T> {
     Item(T),
     /// A mark that every stage passes on in its place between the items.
     Mark(Mark),
-    /// Nothing more comes: the sender returned `Ok`. A channel that disconnects without `End` belongs to a
-    /// stage that failed.
+    /// Nothing more comes: the sender returned `Ok`. It stands behind every other packet and takes no place in
+    /// the channel. A channel that disconnects without `End` belongs to a stage that failed.
     End,
 }
 

@@ -56,7 +56,7 @@ impl Conversion<'_, '_> {
             (_, Data::Broken) => None,
             (KeyKind::Bool, Data::Bool(b)) => Some(Value::Boolean(*b)),
             (KeyKind::Integer(_) | KeyKind::Float(_), _) => self.number(node),
-            (KeyKind::Text | KeyKind::Path | KeyKind::OneOf(_), _) => self.text(node),
+            (KeyKind::Text | KeyKind::Path | KeyKind::OutputPath | KeyKind::OneOf(_), _) => self.text(node),
             (
                 KeyKind::Paths | KeyKind::Texts | KeyKind::Integers(_) | KeyKind::Floats(_),
                 Data::List(list),
@@ -115,6 +115,10 @@ impl Conversion<'_, '_> {
                 self.not_one_of(node.place, words, &text)
             }
             KeyKind::Path | KeyKind::Paths => self.path(node.place, &text),
+            // One from a file stays relative: the stage puts it into the run directory.
+            KeyKind::OutputPath if text.is_empty() || self.loading.is_override(node.place) => {
+                self.path(node.place, &text)
+            }
             _ => Some(Value::String(text)),
         }
     }

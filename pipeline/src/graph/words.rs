@@ -61,7 +61,7 @@ pub(crate) fn wanted(spec: &KeySpec) -> String {
         KeyKind::Float(_) => with_bounds("a number", &spec.kind, &unit),
         KeyKind::Text => "a text".to_owned(),
         KeyKind::OneOf(words) => format!("one of {}", list(words.iter().copied(), "or")),
-        KeyKind::Path => "a path".to_owned(),
+        KeyKind::Path | KeyKind::OutputPath => "a path".to_owned(),
         KeyKind::Paths => "a path or a list of paths".to_owned(),
         KeyKind::Texts => "a text or a list of texts".to_owned(),
         KeyKind::Integers(_) => with_bounds("a list of whole numbers", &spec.kind, &unit),

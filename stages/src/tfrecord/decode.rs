@@ -1,0 +1,279 @@
+//! From the payload of a record to a video.
+//!
+//! One law: an [`Example`] that comes out is whole and consistent: its id is text, every frame has the configured
+//! size, both modalities have equally many frames, every label is a class. Anything else is a [`RecordError`].
+//!
+//! The message is walked once and each frame is copied once, into a flat buffer.
+
+use super::{
+    Reason, RecordError,
+    features::{ByteStrings, DEFAULT_ID_KEYS, Floats, Kind, Labels, each_entry, each_value, peek_id},
+    wire::{Fields, WireError},
+};
+use crate::payload::{Example, Record, VideoExample};
+
+/// What a valid record looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Visual features a frame: bytes at frame level, floats at video level. Default 1024.
+    pub rgb_size: usize,
+    /// Audio features a frame. Default 128.
+    pub audio_size: usize,
+    /// Frames kept of a video, at least 1; the first ones. Default 300.
+    pub max_frames: usize,
+    /// Labels must be below it. Without it any `u32` is a label. Default 3862.
+    pub classes: Option<usize>,
+    /// Context keys that may hold the id, in order of preference. Default `id`, `video_id`.
+    pub id_keys: Vec<String>,
+}
+
+impl Default for DecodeOptions {
+    /// The sizes of YouTube-8M 2018.
+    fn default() -> Self {
+        Self {
+            rgb_size: 1024,
+            audio_size: 128,
+            max_frames: 300,
+            classes: Some(3862),
+            id_keys: DEFAULT_ID_KEYS.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// Decodes a frame-level record, a `tf.train.SequenceExample`.
+///
+/// Context `id` (one byte string of UTF-8) and `labels` (integers, may be absent); feature lists `rgb` and `audio`,
+/// one byte string a frame. Frames past `max_frames` are checked, counted and left out. Memory stays within a small
+/// multiple of the payload.
+///
+/// # Errors
+/// One of the content reasons, `bad_proto` to `id_missing`; never one that ends the file.
+pub fn decode_frames(record: &Record, options: &DecodeOptions) -> Result<Example, RecordError> {
+    read_frames(record, options).map_err(|flaw| flaw.of(record, options))
+}
+
+/// Decodes a video-level record, a `tf.train.Example`.
+///
+/// `id` and `labels` as at frame level; `mean_rgb` and `mean_audio`, `rgb_size` and `audio_size` finite floats.
+///
+/// # Errors
+/// As [`decode_frames`].
+pub fn decode_video(record: &Record, options: &DecodeOptions) -> Result<VideoExample, RecordError> {
+    read_video(record, options).map_err(|flaw| flaw.of(record, options))
+}
+
+/// An error that does not know its record yet.
+struct Flaw {
+    reason: Reason,
+    detail: String,
+}
+
+impl Flaw {
+    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    fn of(self, record: &Record, options: &DecodeOptions) -> RecordError {
+        RecordError {
+            origin: record.origin.clone(),
+            id: peek_id(&record.data, &options.id_keys),
+            reason: self.reason,
+            detail: self.detail,
+        }
+    }
+}
+
+impl From<WireError> for Flaw {
+    fn from(error: WireError) -> Self {
+        Self::new(Reason::BadProto, format!("the payload is not the protobuf message expected: {error}"))
+    }
+}
+
+/// The map entries that matter, found in the one walk and decoded after it: the last of each key counts.
+#[derive(Default)]
+struct Entries<'a> {
+    id: Option<(usize, &'a [u8])>,
+    labels: Option<&'a [u8]>,
+    mean_rgb: Option<&'a [u8]>,
+    mean_audio: Option<&'a [u8]>,
+    rgb: Option<&'a [u8]>,
+    audio: Option<&'a [u8]>,
+    has_lists: bool,
+}
+
+impl<'a> Entries<'a> {
+    /// `SequenceExample` and `Example` agree on field 1; only the former has a field 2.
+    fn find(data: &'a [u8], id_keys: &[String]) -> Result<Self, WireError> {
+        let mut entries = Self::default();
+        let mut fields = Fields::of(data);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => each_entry(value.bytes()?, |key, entry| entries.context(key, entry, id_keys))?,
+                2 => {
+                    entries.has_lists = true;
+                    each_entry(value.bytes()?, |key, entry| match key {
+                        b"rgb" => entries.rgb = Some(entry),
+                        b"audio" => entries.audio = Some(entry),
+                        _ => {}
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(entries)
+    }
+
+    fn context(&mut self, key: &[u8], entry: &'a [u8], id_keys: &[String]) {
+        match key {
+            b"labels" => self.labels = Some(entry),
+            b"mean_rgb" => self.mean_rgb = Some(entry),
+            b"mean_audio" => self.mean_audio = Some(entry),
+            _ => {
+                let rank = id_keys.iter().position(|id| id.as_bytes() == key);
+                if let Some(rank) = rank
+                    && self.id.is_none_or(|(best, _)| rank <= best)
+                {
+                    self.id = Some((rank, entry));
+                }
+            }
+        }
+    }
+
+    fn read_id(&self, id_keys: &[String]) -> Result<String, Flaw> {
+        let missing = |detail: String| Flaw::new(Reason::IdMissing, detail);
+        let (rank, entry) =
+            self.id.ok_or_else(|| missing(format!("no feature {:?} that names the video", id_keys)))?;
+        let mut strings = ByteStrings::default();
+        each_value(entry, |feature| strings.merge(feature))?;
+        let key = &id_keys[rank];
+        if strings.kind != Kind::Bytes {
+            return Err(missing(format!("feature {key:?} holds {}, expected bytes", strings.kind.name())));
+        }
+        if strings.count != 1 {
+            return Err(missing(format!("feature {key:?} holds {} values, expected 1", strings.count)));
+        }
+        match std::str::from_utf8(strings.last) {
+            Ok("") => Err(missing(format!("feature {key:?} is empty"))),
+            Ok(id) => Ok(id.to_owned()),
+            Err(_) => Err(missing(format!("feature {key:?} is not UTF-8"))),
+        }
+    }
+
+    fn read_labels(&self, classes: Option<usize>) -> Result<Vec<u32>, Flaw> {
+        let Some(entry) = self.labels else { return Ok(Vec::new()) };
+        let mut labels = Labels::below(classes);
+        each_value(entry, |feature| labels.merge(feature))?;
+        if !matches!(labels.kind, Kind::Integers | Kind::Unset) {
+            let detail = format!("feature \"labels\" holds {}, expected integers", labels.kind.name());
+            return Err(Flaw::new(Reason::MissingFeature, detail));
+        }
+        match (labels.out_of_range, classes) {
+            (None, _) => Ok(labels.finish()),
+            (Some(label @ ..0), _) => {
+                Err(Flaw::new(Reason::LabelOutOfRange, format!("label {label} is negative")))
+            }
+            (Some(label), Some(classes)) => Err(Flaw::new(
+                Reason::LabelOutOfRange,
+                format!("label {label} of {classes} classes (0 is the first)"),
+            )),
+            (Some(label), None) => {
+                Err(Flaw::new(Reason::LabelOutOfRange, format!("label {label} does not fit 32 bits")))
+            }
+        }
+    }
+}
+
+fn read_frames(record: &Record, options: &DecodeOptions) -> Result<Example, Flaw> {
+    let entries = Entries::find(&record.data, &options.id_keys)?;
+    let id = entries.read_id(&options.id_keys)?;
+    let missing = |name: &str| {
+        let hint = if entries.has_lists || entries.mean_rgb.is_none() {
+            ""
+        } else {
+            " (this is a video-level record)"
+        };
+        Flaw::new(Reason::MissingFeature, format!("no feature list \"{name}\"{hint}"))
+    };
+    let rgb = entries.rgb.ok_or_else(|| missing("rgb"))?;
+    let audio = entries.audio.ok_or_else(|| missing("audio"))?;
+    let (rgb_frames, rgb) = read_list(rgb, "rgb", options.rgb_size, options.max_frames)?;
+    let (audio_frames, audio) = read_list(audio, "audio", options.audio_size, options.max_frames)?;
+    if rgb_frames != audio_frames {
+        let detail = format!("rgb has {rgb_frames} frames, audio {audio_frames}");
+        return Err(Flaw::new(Reason::FrameCountMismatch, detail));
+    }
+    let frames = rgb_frames.min(options.max_frames);
+    if frames == 0 {
+        return Err(Flaw::new(Reason::NoFrames, "0 frames"));
+    }
+    let labels = entries.read_labels(options.classes)?;
+    Ok(Example { id, labels, frames, rgb, audio, origin: record.origin.clone() })
+}
+
+/// The number of frames of a feature list, and the first `max_frames` of them.
+fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result<(usize, Vec<u8>), Flaw> {
+    // Frames that are there occupy at least `size` bytes each, so the entry bounds the buffer.
+    let most = (entry.len() / size.max(1)).min(max_frames);
+    let mut bytes = Vec::with_capacity(most * size);
+    let mut count = 0;
+    each_value(entry, |list| {
+        let mut fields = Fields::of(list);
+        while let Some((number, value)) = fields.next()? {
+            if number != 1 {
+                continue;
+            }
+            let mut frame = ByteStrings::default();
+            frame.merge(value.bytes()?)?;
+            if frame.count != 1 || frame.last.len() != size {
+                let found = match (frame.kind, frame.count) {
+                    (Kind::Bytes, 1) => format!("{} bytes", frame.last.len()),
+                    (Kind::Bytes, count) => format!("{count} byte strings"),
+                    (kind, _) => kind.name().to_owned(),
+                };
+                let detail = format!("{name} frame {count}: {found}, expected {size} bytes");
+                return Err(Flaw::new(Reason::FrameSize, detail));
+            }
+            if count < max_frames {
+                bytes.extend_from_slice(frame.last);
+            }
+            count += 1;
+        }
+        Ok(())
+    })?;
+    Ok((count, bytes))
+}
+
+fn read_video(record: &Record, options: &DecodeOptions) -> Result<VideoExample, Flaw> {
+    let entries = Entries::find(&record.data, &options.id_keys)?;
+    let id = entries.read_id(&options.id_keys)?;
+    let missing = |name: &str| {
+        let hint = if entries.has_lists { " (this is a frame-level record)" } else { "" };
+        Flaw::new(Reason::MissingFeature, format!("no feature \"{name}\"{hint}"))
+    };
+    let mean_rgb =
+        read_mean(entries.mean_rgb.ok_or_else(|| missing("mean_rgb"))?, "mean_rgb", options.rgb_size)?;
+    let mean_audio = read_mean(
+        entries.mean_audio.ok_or_else(|| missing("mean_audio"))?,
+        "mean_audio",
+        options.audio_size,
+    )?;
+    let labels = entries.read_labels(options.classes)?;
+    Ok(VideoExample { id, labels, mean_rgb, mean_audio, origin: record.origin.clone() })
+}
+
+fn read_mean(entry: &[u8], name: &str, size: usize) -> Result<Vec<f32>, Flaw> {
+    let mut floats = Floats::default();
+    each_value(entry, |feature| floats.merge(feature))?;
+    if !matches!(floats.kind, Kind::Floats | Kind::Unset) {
+        let detail = format!("feature \"{name}\" holds {}, expected floats", floats.kind.name());
+        return Err(Flaw::new(Reason::MissingFeature, detail));
+    }
+    if floats.values.len() != size {
+        let detail = format!("{name}: {} floats, expected {size}", floats.values.len());
+        return Err(Flaw::new(Reason::FrameSize, detail));
+    }
+    if let Some(at) = floats.values.iter().position(|value| !value.is_finite()) {
+        return Err(Flaw::new(Reason::BadProto, format!("{name}[{at}] is {}", floats.values[at])));
+    }
+    Ok(floats.values)
+}

@@ -1,0 +1,222 @@
+//! Frames the records of one file.
+//!
+//! One law: after a record whose payload is damaged the next one is read as if nothing had happened; after a header
+//! that cannot be trusted, or an end where none should be, the file is over. No length is believed before its bytes are
+//! there.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    FOOTER_BYTES, HEADER_BYTES, ReadError, Reason, RecordError,
+    features::{DEFAULT_ID_KEYS, peek_id},
+    header_length, masked_crc,
+    source::{Failure, Source},
+};
+use crate::payload::{Origin, Record};
+
+/// Default of [`ReaderOptions::max_record_bytes`]: 64 MiB, some 250 times a full-size video.
+pub const DEFAULT_MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// How a file is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderOptions {
+    /// The longest payload accepted, in bytes. Default 64 MiB.
+    pub max_record_bytes: u64,
+    /// Whether payloads are checked against their CRC. Headers always are. Default true.
+    pub verify_data_crc: bool,
+    /// Context keys that may hold the id, to name a video whose payload is damaged. Default `id`, `video_id`.
+    pub id_keys: Vec<String>,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self {
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+            verify_data_crc: true,
+            id_keys: DEFAULT_ID_KEYS.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// The records of one file, in order.
+///
+/// Not an [`Iterator`]: its by-value `skip` would be found before [`RecordReader::skip`].
+///
+/// Plain, GZIP and ZLIB files are told apart by content. After [`Reason::DataCrc`] it goes on with the next record;
+/// after an error that [ends the file](RecordError::ends_file) or an I/O error it yields nothing more.
+pub struct RecordReader {
+    source: Source,
+    file: Arc<Path>,
+    options: ReaderOptions,
+    /// Index and header offset of the record that comes next.
+    record: u64,
+    byte: u64,
+    over: bool,
+}
+
+/// What ends a file early.
+enum Stop {
+    Bad(Reason, String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl RecordReader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if it cannot be opened or its first bytes cannot be read.
+    pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, ReadError> {
+        let path = path.as_ref();
+        let source = Source::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        Ok(Self { source, file: path.into(), options, record: 0, byte: 0, over: false })
+    }
+
+    /// Where the next record lies, if there is one. `origin().record` is the number of records passed so far, the bad
+    /// ones included.
+    pub fn origin(&self) -> Origin {
+        Origin { file: Arc::clone(&self.file), record: self.record, byte: self.byte }
+    }
+
+    /// The next record, an error in its place, or `None` at the end of the file and after what ends it.
+    ///
+    /// # Errors
+    /// [`ReadError::Bad`] for a record that cannot be framed or whose CRC does not match, [`ReadError::Io`] if the
+    /// system refuses.
+    #[expect(clippy::should_implement_trait, reason = "see the type: an iterator's `skip` would shadow ours")]
+    pub fn next(&mut self) -> Option<Result<Record, ReadError>> {
+        if self.over {
+            return None;
+        }
+        match self.read_one() {
+            Ok(Some((data, good))) => {
+                let origin = self.origin();
+                self.advance(data.len() as u64);
+                if good {
+                    return Some(Ok(Record { origin, data }));
+                }
+                let id = peek_id(&data, &self.options.id_keys);
+                let detail = "data CRC mismatch".to_owned();
+                Some(Err(RecordError { origin, id, reason: Reason::DataCrc, detail }.into()))
+            }
+            Ok(None) => {
+                self.over = true;
+                None
+            }
+            Err(stop) => Some(Err(self.stop(stop))),
+        }
+    }
+
+    /// Passes over up to `count` records by their headers alone, without looking at payloads, and returns how many
+    /// there were: fewer only where the file ends. Plain files are sought through, compressed ones decompressed.
+    ///
+    /// # Errors
+    /// As [`RecordReader::next`], except that damaged payloads go unnoticed.
+    pub fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
+        let mut skipped = 0;
+        while skipped < count && !self.over {
+            match self.pass_one() {
+                Ok(true) => skipped += 1,
+                Ok(false) => self.over = true,
+                Err(stop) => return Err(self.stop(stop)),
+            }
+        }
+        Ok(skipped)
+    }
+
+    fn pass_one(&mut self) -> Result<bool, Stop> {
+        let Some(length) = self.read_header()? else { return Ok(false) };
+        let whole = length.saturating_add(FOOTER_BYTES as u64);
+        let passed = self.source.pass(self.byte + HEADER_BYTES as u64, whole)?;
+        if passed < whole {
+            return Err(short(passed, length));
+        }
+        self.advance(length);
+        Ok(true)
+    }
+
+    /// The payload of the next record and whether its CRC agrees.
+    fn read_one(&mut self) -> Result<Option<(Vec<u8>, bool)>, Stop> {
+        let Some(length) = self.read_header()? else { return Ok(None) };
+        let mut data = Vec::new();
+        self.source.append(length, &mut data)?;
+        if (data.len() as u64) < length {
+            return Err(short(data.len() as u64, length));
+        }
+        let mut footer = [0; FOOTER_BYTES];
+        let read = self.source.fill(&mut footer)?;
+        if read < FOOTER_BYTES {
+            return Err(short(length + read as u64, length));
+        }
+        let good = !self.options.verify_data_crc || u32::from_le_bytes(footer) == masked_crc(&data);
+        Ok(Some((data, good)))
+    }
+
+    /// The length of the next payload, checked, or `None` at the end of the file.
+    fn read_header(&mut self) -> Result<Option<u64>, Stop> {
+        let mut header = [0; HEADER_BYTES];
+        let read = self.source.fill(&mut header).map_err(|failure| match failure {
+            Failure::Damaged(detail) if self.byte == 0 => {
+                Stop::Bad(Reason::NotTfrecord, format!("not a TFRecord file: {detail}"))
+            }
+            other => other.into(),
+        })?;
+        match read {
+            0 => return Ok(None),
+            HEADER_BYTES => {}
+            read => {
+                let detail =
+                    format!("truncated: the file ends after {read} of the header's {HEADER_BYTES} bytes");
+                return Err(Stop::Bad(Reason::Truncated, detail));
+            }
+        }
+        let most = self.options.max_record_bytes;
+        match header_length(&header) {
+            Some(length) if length <= most => Ok(Some(length)),
+            Some(length) => {
+                let detail =
+                    format!("truncated: the record claims {length} bytes, max_record_bytes is {most}");
+                Err(Stop::Bad(Reason::Truncated, detail))
+            }
+            None if self.byte == 0 => {
+                let detail = "not a TFRecord file: the length CRC of its first record does not match";
+                Err(Stop::Bad(Reason::NotTfrecord, detail.to_owned()))
+            }
+            None => Err(Stop::Bad(Reason::LengthCrc, "length CRC mismatch".to_owned())),
+        }
+    }
+
+    fn advance(&mut self, length: u64) {
+        self.record += 1;
+        // At most `max_record_bytes` at a time, and all of it was read: a file cannot reach 2^64.
+        self.byte += (HEADER_BYTES + FOOTER_BYTES) as u64 + length;
+    }
+
+    fn stop(&mut self, stop: Stop) -> ReadError {
+        self.over = true;
+        let (reason, detail) = match stop {
+            Stop::Bad(reason, detail) => (reason, detail),
+            Stop::Failed(Failure::Io(source)) => {
+                return ReadError::Io { path: self.file.to_path_buf(), source };
+            }
+            Stop::Failed(Failure::Cut(detail) | Failure::Damaged(detail)) => {
+                (Reason::Truncated, format!("truncated: {detail}"))
+            }
+        };
+        RecordError { origin: self.origin(), id: None, reason, detail }.into()
+    }
+}
+
+/// The error of a record of which only `found` bytes follow the header.
+fn short(found: u64, length: u64) -> Stop {
+    let detail = match found.checked_sub(length) {
+        None => format!("truncated: the file ends after {found} of {length} bytes"),
+        Some(crc) => format!("truncated: the file ends after {crc} of the data CRC's {FOOTER_BYTES} bytes"),
+    };
+    Stop::Bad(Reason::Truncated, detail)
+}

@@ -1,0 +1,60 @@
+//! Helpers that several test files share.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses some of them")]
+
+use std::path::{Path, PathBuf};
+
+/// A file of the repository's test data.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data")).join(name)
+}
+
+/// SHA-256 (FIPS 180-4) in hexadecimal. Constants are derived, not copied: the fractional parts of the roots of primes.
+pub(crate) fn sha256(message: &[u8]) -> String {
+    let primes: Vec<u64> = (2..).filter(|n| (2..*n).all(|d| n % d != 0)).take(64).collect();
+    // floor(root(p) * 2^32) by bisection in integers, lower 32 bits.
+    let root = |p: u64, power: u32| {
+        let (mut low, mut high) = (0u128, 1 << 40);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            let fits = if power == 2 {
+                middle * middle <= u128::from(p) << 64
+            } else {
+                middle * middle * middle <= u128::from(p) << 96
+            };
+            if fits { low = middle } else { high = middle }
+        }
+        low as u32
+    };
+    let k: Vec<u32> = primes.iter().map(|&p| root(p, 3)).collect();
+    let mut h: Vec<u32> = primes.iter().take(8).map(|&p| root(p, 2)).collect();
+    let mut padded = message.to_vec();
+    padded.push(0x80);
+    padded.resize((message.len() + 9).next_multiple_of(64), 0);
+    let end = padded.len();
+    padded[end - 8..].copy_from_slice(&(message.len() as u64 * 8).to_be_bytes());
+    for block in padded.chunks(64) {
+        let mut w: Vec<u32> = block.chunks(4).map(|b| u32::from_be_bytes(b.try_into().unwrap())).collect();
+        for t in 16..64 {
+            let (a, b) = (w[t - 15], w[t - 2]);
+            let s0 = a.rotate_right(7) ^ a.rotate_right(18) ^ (a >> 3);
+            let s1 = b.rotate_right(17) ^ b.rotate_right(19) ^ (b >> 10);
+            w.push(w[t - 16].wrapping_add(s0).wrapping_add(w[t - 7]).wrapping_add(s1));
+        }
+        let mut v = h.clone();
+        for t in 0..64 {
+            let s1 = v[4].rotate_right(6) ^ v[4].rotate_right(11) ^ v[4].rotate_right(25);
+            let choose = (v[4] & v[5]) ^ (!v[4] & v[6]);
+            let t1 = v[7].wrapping_add(s1).wrapping_add(choose).wrapping_add(k[t]).wrapping_add(w[t]);
+            let s0 = v[0].rotate_right(2) ^ v[0].rotate_right(13) ^ v[0].rotate_right(22);
+            let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+            v.rotate_right(1);
+            v[4] = v[4].wrapping_add(t1);
+            v[0] = t1.wrapping_add(s0).wrapping_add(majority);
+        }
+        for (h, v) in h.iter_mut().zip(v) {
+            *h = h.wrapping_add(v);
+        }
+    }
+    h.iter().map(|word| format!("{word:08x}")).collect()
+}

@@ -1,0 +1,14 @@
+//! The laws of Framewise, one module each, over the crates and the binary as users have them.
+
+mod common;
+
+mod capacity_and_workers;
+mod devices;
+mod evaluation;
+mod failure;
+mod full_size;
+mod graphs;
+mod mistakes;
+mod plain_loop;
+mod quickstart;
+mod registry;
