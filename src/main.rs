@@ -12,6 +12,7 @@ mod run;
 mod stages;
 mod terminal;
 mod text;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
+    if matches!(cli.verb, Verb::Run(_)) {
+        threads::settle();
+    }
     let ended = std::panic::catch_unwind(|| match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => graphs::check(&args),

@@ -85,17 +85,14 @@ impl Configs {
         self.names.iter().find(|n| n.name == name).map_or(self.damaged, |n| n.damaged)
     }
 
-    /// Reports what has no effect. `complete` says that every stage's `config` could be read.
-    pub(crate) fn report_unused(&self, complete: bool, loading: &mut Loading<'_>) {
-        if complete {
-            for name in self.names.iter().filter(|n| !n.used) {
-                let message =
-                    format!("the config {} has no effect: no stage names it", words::name(&name.name));
-                loading.report.push(Diagnostic::error(name.place, message).help(format!(
-                    "write `config = {}` in a stage, or remove it",
-                    words::quoted(&name.name)
-                )));
-            }
+    /// Reports what has no effect; to be called when it is known which stages apply which configs.
+    pub(crate) fn report_unused(&self, loading: &mut Loading<'_>) {
+        for name in self.names.iter().filter(|n| !n.used) {
+            let message = format!("the config {} has no effect: no stage names it", words::name(&name.name));
+            loading.report.push(
+                Diagnostic::error(name.place, message)
+                    .help(format!("write `config = {}` in a stage, or remove it", words::quoted(&name.name))),
+            );
         }
         for file in self.files.iter().filter(|f| !f.uncertain && !f.users.is_empty()) {
             for entry in file.entries.iter().filter(|e| !file.known.contains(e.key.as_str())) {

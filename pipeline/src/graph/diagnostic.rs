@@ -15,6 +15,8 @@ use crate::error::ErrorKind;
 
 /// At most this many diagnostics are written out.
 const SHOWN: usize = 100;
+/// At most this many are kept; the others are only counted.
+const KEPT: usize = 10_000;
 /// Source lines longer than this (bytes) are not shown.
 const LONGEST_LINE: usize = 1000;
 /// Nearest names are looked for until this many errors were found: the search costs time.
@@ -120,11 +122,12 @@ pub(crate) struct Report {
     files: SimpleFiles<String, String>,
     found: Vec<Diagnostic>,
     seen: BTreeSet<(Option<Place>, String)>,
+    omitted: usize,
 }
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { files: SimpleFiles::new(), found: Vec::new(), seen: BTreeSet::new() }
+        Self { files: SimpleFiles::new(), found: Vec::new(), seen: BTreeSet::new(), omitted: 0 }
     }
 
     /// Adds a text; `name` is what users see before the line number.
@@ -134,6 +137,10 @@ impl Report {
 
     /// Adds a diagnostic unless the same was said of the same place.
     pub(crate) fn push(&mut self, mut diagnostic: Diagnostic) {
+        if self.found.len() >= KEPT {
+            self.omitted += 1;
+            return;
+        }
         for (place, label) in diagnostic.primary.iter_mut().chain(&mut diagnostic.secondary) {
             *place = self.clamp(*place);
             *label = words::printable(label);
@@ -163,7 +170,7 @@ impl Report {
 
     pub(crate) fn finish(mut self) -> Diagnostics {
         self.found.sort_by_key(|d| d.primary.as_ref().map(|(place, _)| *place));
-        Diagnostics { files: self.files, found: self.found, kind: ErrorKind::Config }
+        Diagnostics { files: self.files, found: self.found, omitted: self.omitted, kind: ErrorKind::Config }
     }
 
     /// Into the file's bounds and onto character boundaries; the end of the file is the end of its last line.
@@ -187,6 +194,8 @@ impl Report {
 pub struct Diagnostics {
     files: SimpleFiles<String, String>,
     found: Vec<Diagnostic>,
+    /// More of them that were only counted.
+    omitted: usize,
     kind: ErrorKind,
 }
 
@@ -194,12 +203,12 @@ impl Diagnostics {
     /// The graph file itself cannot be opened.
     pub(crate) fn not_found(message: String) -> Self {
         let found = vec![Diagnostic::error(None, words::printable(&message))];
-        Self { files: SimpleFiles::new(), found, kind: ErrorKind::NotFound }
+        Self { files: SimpleFiles::new(), found, omitted: 0, kind: ErrorKind::NotFound }
     }
 
     /// How many there are, warnings included.
     pub fn len(&self) -> usize {
-        self.found.len()
+        self.found.len() + self.omitted
     }
 
     /// Whether there are none.
@@ -217,7 +226,7 @@ impl Diagnostics {
         self.kind
     }
 
-    /// Each diagnostic with its place.
+    /// Each diagnostic with its place; of very many only the first ten thousand.
     pub fn iter(&self) -> impl Iterator<Item = (Option<Position<'_>>, &Diagnostic)> {
         self.found.iter().map(|d| (self.position(d), d))
     }
@@ -265,7 +274,7 @@ impl Diagnostics {
                 out.add(&format!("error: {}\n\n", diagnostic.message));
             }
         }
-        if let Some(more @ 1..) = self.found.len().checked_sub(SHOWN) {
+        if let Some(more @ 1..) = self.len().checked_sub(SHOWN) {
             out.add(&format!("… and {more} more\n"));
         }
         while out.buffer().ends_with(b"\n\n") {

@@ -165,6 +165,7 @@ impl<'s> Wires<'s, '_> {
             Some(port) => outputs.iter().position(|o| o.name == port),
         };
         let Some(output) = output else {
+            self.incomplete = true;
             let (type_name, ports) =
                 (upstream.type_name(), outputs.iter().map(|o| o.name).collect::<Vec<_>>());
             if ports.is_empty() {
@@ -179,11 +180,15 @@ impl<'s> Wires<'s, '_> {
             }
             return;
         };
-        let Some(wanted) = wanted else { return };
+        let Some(wanted) = wanted else {
+            self.incomplete = true;
+            return;
+        };
         let fits = same_payload(&outputs[output], wanted);
         let delayed = outputs[output].delayed;
         let edge = DraftEdge { from: (producer, output), to: (consumer, input), place, delayed, fits };
         if !fits {
+            self.incomplete = true;
             self.report_payload(&edge, loading);
         }
         self.edges.push(edge);

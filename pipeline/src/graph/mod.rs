@@ -136,8 +136,9 @@ fn resolve(
     for written in &document.stages {
         stages.push(settings::resolve(written, &mut configs, start, loading));
     }
-    let complete = !document.lost_table && stages.iter().all(|s| s.configs_known);
-    configs.report_unused(complete, loading);
+    if !document.lost_table && stages.iter().all(|s| s.configs_known) {
+        configs.report_unused(loading);
+    }
     if stages.is_empty() && !document.lost_table {
         loading.report.push(
             Diagnostic::error(start, "the graph has no stages")

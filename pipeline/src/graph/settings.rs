@@ -39,7 +39,7 @@ pub(crate) struct Draft<'r> {
     pub(crate) capacity_bytes: usize,
     /// Something of it could not be read, so nothing is said about what is missing.
     pub(crate) damaged: bool,
-    /// Whether its `config` could be read.
+    /// Whether it is known which configs it applies.
     pub(crate) configs_known: bool,
 }
 
@@ -168,6 +168,7 @@ fn config_names(
         }
         // What the config would have given is missing now.
         draft.damaged = true;
+        draft.configs_known = false;
         let message = format!("there is no config {} in `[use]`", words::name(&name));
         let nearest = loading.report.nearest(&name, known.iter().copied());
         let diagnostic = Diagnostic::error(place, message).nearest(nearest).help(format!(

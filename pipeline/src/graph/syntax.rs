@@ -14,6 +14,8 @@ use super::repeated;
 
 /// Errors that are told apart before the rest of the file is given up.
 const MOST_REPAIRS: usize = 40;
+/// Bytes parsed again and again for the sake of better messages.
+const MOST_BYTES: usize = 2 << 20;
 /// No graph nests values deeper.
 const DEEPEST: usize = 12;
 /// Stands in for the name of a table whose header cannot be read.
@@ -78,7 +80,10 @@ impl Data {
 /// Reads a text, reporting everything in it that is not TOML.
 pub(crate) fn parse(file: usize, text: &str, report: &mut Report) -> Tree {
     let mut lines = Lines::new(text);
-    for _ in 0..MOST_REPAIRS {
+    for pass in 0..MOST_REPAIRS {
+        if pass * text.len() > MOST_BYTES {
+            break;
+        }
         let repaired = lines.joined();
         let (table, errors) = DeTable::parse_recoverable(&repaired);
         let first = errors.iter().filter(|e| !is_repetition(e.message())).min_by_key(|e| start_of(e));
@@ -198,7 +203,9 @@ impl<'t> Lines<'t> {
     fn written_at(&self, position: usize) -> usize {
         let index = self.line_at(position);
         let (Some(line), Some(start)) = (self.lines.get(index), self.starts.get(index)) else { return 0 };
-        line.start + (position - start).min(line.written.trim_end().len())
+        // What a repair added lies past the end of what was written.
+        let longest = if line.repair.is_some() { line.written.trim_end().len() } else { line.written.len() };
+        line.start + (position - start).min(longest)
     }
 
     fn place(&self, file: usize, range: &Range<usize>) -> Place {
@@ -289,7 +296,9 @@ impl<'t> Lines<'t> {
 /// A syntax error in the parser's words, some of them explained.
 fn explain(place: Place, message: &str) -> Diagnostic {
     let diagnostic = Diagnostic::error(place, format!("this is not TOML: {message}"));
-    if message.starts_with("string values must be quoted") {
+    if message.starts_with("string values must be quoted") && place.start == place.end {
+        Diagnostic::error(place, "this is not TOML: a value is missing").label("a value is missing")
+    } else if message.starts_with("string values must be quoted") {
         diagnostic.label("a text stands in quotes: \"…\"")
     } else if message.starts_with("key with no value") {
         diagnostic.label("`=` and a value are missing")
@@ -333,6 +342,10 @@ fn header(line: &str) -> Option<String> {
         return None;
     }
     let end = key_end(trimmed, brackets)?;
+    let rest = trimmed[end..].trim_start();
+    if !(rest.is_empty() || rest.starts_with([']', '#'])) {
+        return None; // The name goes on with something that cannot be read.
+    }
     Some(format!("{}{}", &trimmed[..end], if brackets == 2 { "]]" } else { "]" }))
 }
 

@@ -147,12 +147,14 @@ fn mutated_overrides() {
 
 #[track_caller]
 fn quick(text: &str) {
+    println!("{:?}…", text.get(..20));
     let start = Instant::now();
     let result = load(text);
     if let Err(found) = &result {
         let shown = found.render(false);
         assert!(shown.len() < 4 << 20, "{} bytes of messages", shown.len());
     }
+    println!("  {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 

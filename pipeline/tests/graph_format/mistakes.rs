@@ -452,7 +452,7 @@ fn variables() {
         "\"a.tfrecord\"",
         "[\"x\", \"b/${FRAMEWISE_NOT_SET}/a\"]",
         &[
-            "g.toml:3:17",
+            "g.toml:3:18",
             "the environment variable `FRAMEWISE_NOT_SET` is not set",
             "`${FRAMEWISE_NOT_SET:-…}`",
         ],

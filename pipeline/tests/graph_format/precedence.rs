@@ -103,9 +103,9 @@ fn overrides_add_and_replace() {
     assert_eq!(stage(&graph, "out").settings.text("note"), "17", "a bare number for a text");
     let edge = graph.edges.iter().find(|e| graph.stages[e.from.0].name == "batch").expect("an edge");
     assert_eq!(edge.limits.items, 7);
-    fs::write(project.0.path().join("other.toml"), "hidden = 8\ngroups = 8\n").expect("a file");
+    fs::write(project.0.path().join("other.toml"), "hidden = 8\n").expect("a file");
     let set = format!("use.model={}", project.path("other.toml"));
-    let graph = project.load(&[&set, "stages.model.config=model"]).expect("no mistakes");
+    let graph = project.load(&[&set, "stages.model.config=[\"model\", \"data\"]"]).expect("no mistakes");
     assert_eq!(stage(&graph, "model").settings.integer("hidden"), 8);
 }
 

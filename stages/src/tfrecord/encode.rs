@@ -32,6 +32,19 @@ pub fn encode_video(example: &VideoExample) -> Vec<u8> {
     message
 }
 
+/// What stands before each frame of `size` bytes in a feature list as every common writer, this one included, puts it:
+/// the tags and lengths of a `Feature`, its `BytesList`, and its one value.
+pub(super) fn frame_prefix(size: usize) -> Vec<u8> {
+    let mut prefix = Vec::new();
+    for _ in 0..3 {
+        let mut outer = vec![1 << 3 | 2];
+        varint(&mut outer, (prefix.len() + size) as u64);
+        outer.append(&mut prefix);
+        prefix = outer;
+    }
+    prefix
+}
+
 fn context(id: &str, labels: &[u32], means: &[(&str, &[f32])]) -> Vec<u8> {
     let mut map = Vec::new();
     field(&mut map, 1, &entry("id", &feature_of_bytes(id.as_bytes())));
