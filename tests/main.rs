@@ -1,8 +1,13 @@
 //! The laws of Framewise, one module each, over the crates and the binary as users have them.
 
+mod cli_support;
 mod common;
 
 mod capacity_and_workers;
+mod cli_inspect;
+mod cli_run;
+mod cli_signals;
+mod cli_stages;
 mod devices;
 mod evaluation;
 mod failure;
