@@ -13,7 +13,8 @@ fn manifest(name: &str) -> Value {
 
 /// A number as the report writes it.
 fn grouped(n: u64) -> String {
-    let digits: Vec<_> = n.to_string().into_bytes().rchunks(3).map(|c| String::from_utf8(c.to_vec()).unwrap()).collect();
+    let digits: Vec<_> =
+        n.to_string().into_bytes().rchunks(3).map(|c| String::from_utf8(c.to_vec()).unwrap()).collect();
     digits.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
@@ -24,7 +25,8 @@ fn every_golden_record_file_is_told_as_its_manifest_does() {
     for (name, file) in manifest["files"].as_object().unwrap() {
         let said = desk.framewise(&["inspect", "--verify", &data(&format!("golden/tfrecord/{name}"))]);
         // The number of classes is not known here, so that a large label is none too large.
-        let good = file["expect"].as_str().unwrap().starts_with("ok") || name.starts_with("label_out_of_range");
+        let good =
+            file["expect"].as_str().unwrap().starts_with("ok") || name.starts_with("label_out_of_range");
         let said = said.expect(if good { 0 } else { 65 });
         let records = file["records"].as_array();
         let first = records.and_then(|records| records.first()).filter(|first| good && !first.is_null());
@@ -37,7 +39,9 @@ fn every_golden_record_file_is_told_as_its_manifest_does() {
             let count = format!("records       {} (", records.unwrap().len());
             assert!(said.out.contains(&count), "{name}\n{}", said.out);
         }
-        if let (false, Some(record), true) = (good, file["error_record"].as_u64(), name != "not_a_tfrecord.tfrecord") {
+        if let (false, Some(record), true) =
+            (good, file["error_record"].as_u64(), name != "not_a_tfrecord.tfrecord")
+        {
             assert!(said.out.contains(&format!("{name}: record {record} at byte ")), "{name}\n{}", said.out);
         }
     }
@@ -49,9 +53,11 @@ fn frame_statistics_are_those_of_the_manifest() {
     let manifest = manifest("golden/tfrecord/manifest.json");
     let records = manifest["files"]["plain.tfrecord"]["records"].as_array().unwrap();
     let frames: Vec<u64> = records.iter().map(|r| r["frames"].as_u64().unwrap()).collect();
-    let (min, max, sum) = (frames.iter().min().unwrap(), frames.iter().max().unwrap(), frames.iter().sum::<u64>());
+    let (min, max, sum) =
+        (frames.iter().min().unwrap(), frames.iter().max().unwrap(), frames.iter().sum::<u64>());
     let said = desk.framewise(&["inspect", &data("golden/tfrecord/plain.tfrecord")]).expect(0);
-    let line = format!("frames        {min} to {max}, mean {:.1}, {sum} in all", sum as f64 / frames.len() as f64);
+    let line =
+        format!("frames        {min} to {max}, mean {:.1}, {sum} in all", sum as f64 / frames.len() as f64);
     assert!(said.out.contains(&line), "{line}\n{}", said.out);
     assert!(said.out.contains("rgb, audio    1,024, 128 bytes a frame"), "{}", said.out);
 }
@@ -63,7 +69,11 @@ fn one_bad_file_does_not_hide_the_others() {
     let good = data("golden/tfrecord/plain.tfrecord");
     let said = desk.framewise(&["inspect", "nowhere", "notes.txt", &good]).expect(66);
     assert!(said.out.contains("plain.tfrecord: TFRecord of videos"), "{}", said.out);
-    assert!(said.err.contains("nowhere") && said.err.contains("notes.txt: neither a TFRecord"), "{}", said.err);
+    assert!(
+        said.err.contains("nowhere") && said.err.contains("notes.txt: neither a TFRecord"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

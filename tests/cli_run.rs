@@ -19,10 +19,23 @@ fn json_has_the_contracts_keys_and_the_counts_of_the_data() {
     assert!(result.get("error").is_none());
 
     let stages = result["stages"].as_array().unwrap();
-    assert_eq!(stages.iter().map(|s| s["name"].as_str().unwrap()).collect::<Vec<_>>(), ["videos", "decode", "out"]);
+    assert_eq!(
+        stages.iter().map(|s| s["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["videos", "decode", "out"]
+    );
     let keys = [
-        "name", "type", "workers", "items_in", "items_out", "bytes_in", "bytes_out", "items_per_second", "busy",
-        "input_wait", "output_wait", "rejected",
+        "name",
+        "type",
+        "workers",
+        "items_in",
+        "items_out",
+        "bytes_in",
+        "bytes_out",
+        "items_per_second",
+        "busy",
+        "input_wait",
+        "output_wait",
+        "rejected",
     ];
     for stage in stages {
         assert!(keys.iter().all(|key| stage.get(key).is_some()), "{stage}");
@@ -166,7 +179,11 @@ fn a_wrong_graph_is_78_with_the_place() {
     desk.write("copy.toml", &vowels_graph().replace("rgb_size", "rgb_sise"));
     let (said, result) = desk.run_json(&["copy.toml"]);
     let said = said.expect(78);
-    assert!(said.err.contains("copy.toml:8:1") && said.err.contains("did you mean `rgb_size`"), "{}", said.err);
+    assert!(
+        said.err.contains("copy.toml:8:1") && said.err.contains("did you mean `rgb_size`"),
+        "{}",
+        said.err
+    );
     assert!(!said.err.contains('\u{1b}'), "no colours without a terminal");
     let message = result["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("copy.toml:8:1: `rgb_sise`") && !message.contains('\n'), "{result}");
@@ -190,7 +207,11 @@ fn wrong_usage_is_64() {
     ] {
         let said = desk.framewise(args).expect(64);
         assert_eq!(said.out, "", "{args:?}");
-        assert!(said.err.contains("Usage: framewise") || said.err.contains("--help"), "{args:?}\n{}", said.err);
+        assert!(
+            said.err.contains("Usage: framewise") || said.err.contains("--help"),
+            "{args:?}\n{}",
+            said.err
+        );
     }
     for args in [&["--help"][..], &["--version"], &["run", "--help"], &["inspect", "-h"]] {
         let said = desk.framewise(args).expect(0);

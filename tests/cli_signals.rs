@@ -39,7 +39,8 @@ fn has_line(path: &Path) -> bool {
 fn training(desk: &Desk, format: &str) -> Child {
     let path = graph("quickstart.toml");
     let every = ["--set", "stages.report.every_steps=2", "--set", "stages.evaluate.every_epochs=0"];
-    let args = [&["run", &path, "--run-dir", "run", "--format", format, "--set", ENDLESS], &every[..]].concat();
+    let args =
+        [&["run", &path, "--run-dir", "run", "--format", format, "--set", ENDLESS], &every[..]].concat();
     let child = start(desk, &args);
     wait_until("a report", || has_line(&desk.path("run/metrics.jsonl")));
     child
@@ -53,9 +54,14 @@ fn the_first_ctrl_c_ends_training_with_a_checkpoint() {
         send(&child, signal);
         let said = end(child).expect(130);
         assert!(said.err.contains("finishing the step in hand and writing a checkpoint"), "{}", said.err);
-        let checkpoint = names(&desk.path("run/checkpoints")).into_iter().rfind(|n| n.starts_with("step-")).unwrap();
+        let checkpoint =
+            names(&desk.path("run/checkpoints")).into_iter().rfind(|n| n.starts_with("step-")).unwrap();
         if format == "text" {
-            assert!(said.out.contains(&format!("checkpoint     run/checkpoints/{checkpoint}")), "{}", said.out);
+            assert!(
+                said.out.contains(&format!("checkpoint     run/checkpoints/{checkpoint}")),
+                "{}",
+                said.out
+            );
             assert!(said.out.contains("interrupted in"), "{}", said.out);
         } else {
             let result: serde_json::Value = serde_json::from_str(&said.out).unwrap();
@@ -87,7 +93,9 @@ fn a_graph_that_does_not_train_stops_at_the_first_and_commits_nothing() {
          [stages.out]\ntype = \"tfrecord_writer\"\nfrom = \"videos\"\npath = \"videos.tfrecord\"\n",
     );
     let child = start(&desk, &["run", "endless.toml", "--run-dir", "run"]);
-    let writing = || desk.path("run").is_dir() && names(&desk.path("run")).iter().any(|n| n.contains("videos.tfrecord"));
+    let writing = || {
+        desk.path("run").is_dir() && names(&desk.path("run")).iter().any(|n| n.contains("videos.tfrecord"))
+    };
     wait_until("the file begun", writing);
     send(&child, "-TERM");
     let said = end(child).expect(130);

@@ -41,7 +41,10 @@ fn a_page_tells_every_port_and_every_key_as_the_json_does() {
         for side in ["inputs", "outputs"] {
             for port in json[side].as_array().unwrap() {
                 let port = port["name"].as_str().unwrap();
-                assert!(page.lines().any(|line| line.trim_start().starts_with(port)), "{name}.{port}\n{page}");
+                assert!(
+                    page.lines().any(|line| line.trim_start().starts_with(port)),
+                    "{name}.{port}\n{page}"
+                );
             }
         }
     }

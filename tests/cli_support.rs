@@ -52,7 +52,8 @@ impl Desk {
     /// `run` with `--format json`: the parsed result besides.
     pub(crate) fn run_json(&self, args: &[&str]) -> (Said, serde_json::Value) {
         let said = self.framewise(&[&["run", "--format", "json"], args].concat());
-        let value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}\n{}\n{}", said.out, said.err));
+        let value =
+            serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}\n{}\n{}", said.out, said.err));
         (said, value)
     }
 }

@@ -21,7 +21,7 @@ pub enum FilesError {
     #[error("no files are named")]
     NoPatterns,
     /// A glob that matches no file.
-    #[error("{pattern:?} matches no file (looked in {})", base.display())]
+    #[error("no file matches {}", base.join(pattern).display())]
     NoMatch {
         /// As it was written.
         pattern: String,
