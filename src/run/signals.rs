@@ -2,8 +2,8 @@
 //!
 //! Law: the first one ends a run in the best order it has, the second at once, the third leaves without waiting.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use framewise_pipeline::context::Level;
@@ -22,8 +22,9 @@ pub(crate) enum Ending {
     AtOnce,
 }
 
-/// Set when the run is over and the program only prints.
-static RELEASED: AtomicBool = AtomicBool::new(false);
+/// Whether the run is over and the program only prints. Held while a signal is answered, so that a run that ends by
+/// it waits until that is told.
+static RELEASED: Mutex<bool> = Mutex::new(false);
 
 impl Ending {
     /// How this graph can end.
@@ -44,14 +45,15 @@ impl Ending {
 pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -> anyhow::Result<()> {
     let (stop, journal, count) = (stop.clone(), journal.clone(), AtomicU32::new(0));
     ctrlc::set_handler(move || {
-        if RELEASED.load(Ordering::SeqCst) {
+        let released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
+        if *released {
             std::process::exit(exit::INTERRUPTED.into());
         }
         match (count.fetch_add(1, Ordering::SeqCst), ending) {
             (0, Ending::AfterStep { checkpoint }) => {
-                stop.request_finish();
                 let and = if checkpoint { " and writing a checkpoint" } else { "" };
                 let text = format!("finishing the step in hand{and}; press Ctrl-C again to stop at once");
+                stop.request_finish();
                 journal.note(Level::Warning, &text);
             }
             (0, Ending::AtOnce) | (1, Ending::AfterStep { .. }) => {
@@ -69,5 +71,5 @@ pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -
 
 /// The run is over: from now on a signal ends the program at once.
 pub(crate) fn release() {
-    RELEASED.store(true, Ordering::SeqCst);
+    *RELEASED.lock().unwrap_or_else(PoisonError::into_inner) = true;
 }
