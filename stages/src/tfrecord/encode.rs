@@ -6,7 +6,7 @@ use crate::payload::{Example, VideoExample};
 
 /// A frame-level video as a `tf.train.SequenceExample`.
 ///
-/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`. A video without labels gets an empty list.
+/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`, which must divide evenly. A video without labels gets an empty list.
 pub fn encode_frames(example: &Example) -> Vec<u8> {
     let context = context(&example.id, &example.labels, &[]);
     let mut lists = Vec::with_capacity(example.byte_len() + 32 * example.frames + 64);
@@ -38,7 +38,7 @@ pub(super) fn frame_prefix(size: usize) -> Vec<u8> {
     let mut prefix = Vec::new();
     for _ in 0..3 {
         let mut outer = vec![1 << 3 | 2];
-        varint(&mut outer, (prefix.len() + size) as u64);
+        varint(&mut outer, (size as u64).saturating_add(prefix.len() as u64));
         outer.append(&mut prefix);
         prefix = outer;
     }
