@@ -7,7 +7,7 @@ use framewise_pipeline::graph::Override;
 
 /// Run NeXtVLAD video-classification pipelines declared as TOML graphs.
 #[derive(Debug, Parser)]
-#[command(name = "framewise", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "framewise", bin_name = "framewise", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]

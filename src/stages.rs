@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::{Format, StagesArgs};
 use crate::exit::{self, UsageError};
 use crate::terminal;
-use crate::text::{Align, table, wrap};
+use crate::text::wrap;
 
 /// Columns that a terminal is taken to have.
 const WIDTH: usize = 100;
@@ -116,25 +116,23 @@ fn list(registry: &Registry) -> String {
 
 fn page(stage: &StageType) -> String {
     let mut out = format!("{}\n\n{}", stage.type_name, wrap(stage.doc, WIDTH, 0));
-    let columns = [Align::Left, Align::Left, Align::Left];
     if !stage.inputs.is_empty() {
-        let row = |port: &InputInfo| {
-            let note = if port.optional { "(optional)" } else { "" };
-            vec![format!("  {}", port.name), port.payload.clone(), note.to_owned()]
-        };
         out += "\ninputs\n";
-        out += &table(&columns, &stage.inputs.iter().map(row).collect::<Vec<_>>());
+        for port in &stage.inputs {
+            let note = if port.optional { ", optional" } else { "" };
+            out += &format!("  {}{note}\n{}", port.name, wrap(&port.payload, WIDTH, 6));
+        }
     }
     if !stage.outputs.is_empty() {
-        let row = |port: &OutputInfo| {
-            let mut notes = Vec::new();
-            notes.extend(port.shaped_like.map(|input| format!("with the tensors of {input}")));
-            notes.extend(port.delayed.then(|| "delayed: sends before its first input".to_owned()));
-            notes.push(format!("capacity {}", port.capacity));
-            vec![format!("  {}", port.name), port.payload.clone(), format!("({})", notes.join(", "))]
-        };
         out += "\noutputs\n";
-        out += &table(&columns, &stage.outputs.iter().map(row).collect::<Vec<_>>());
+        for port in &stage.outputs {
+            let delayed = if port.delayed { ", delayed: sends before its first input" } else { "" };
+            out += &format!("  {}, capacity {}{delayed}\n", port.name, port.capacity);
+            let like = port
+                .shaped_like
+                .map_or(String::new(), |input| format!(", with the tensors of input {input}"));
+            out += &wrap(&format!("{}{like}", port.payload), WIDTH, 6);
+        }
     }
     out += "\nkeys\n";
     for key in &stage.keys {

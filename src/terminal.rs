@@ -36,11 +36,6 @@ pub(crate) fn error(message: &str) {
     say(&format!("{} {}", paint("error:", RED), printable(message)));
 }
 
-/// Writes a warning.
-pub(crate) fn warning(message: &str) {
-    say(&format!("{} {}", paint("warning:", YELLOW), printable(message)));
-}
-
 /// Bold red.
 pub(crate) const RED: &str = "\x1b[1;31m";
 /// Bold yellow.
@@ -109,7 +104,9 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
     let current = std::thread::current();
     let thread = current.name().unwrap_or("unnamed");
     let place = info.location().map_or(String::new(), |at| format!(" at {}:{}", at.file(), at.line()));
-    let message = info.payload_as_str().unwrap_or("no message");
+    let payload = info.payload();
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let mut text = format!(
         "internal error{place} (thread `{thread}`): {}\nThis is a bug in framewise; please report it with the graph and this line.",
         printable(message)

@@ -1,5 +1,7 @@
 //! The laws of Framewise, one module each, over the crates and the binary as users have them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod common;
 
 mod capacity_and_workers;

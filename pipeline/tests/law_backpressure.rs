@@ -1,6 +1,8 @@
 //! Law: an edge of capacity c with a stuck consumer has taken exactly c packets, and the producer waits in the
 //! next send; an edge never holds more than its bytes unless one item alone is larger.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Law: a consumer that has enough ends cleanly. Producers that nobody listens to any more are closed, everyone
 //! else goes on and gets everything; ending never waits for a place in a channel.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //! thread, and no stage after it sees `End`; a disconnect is taken neither for an end nor for a consumer that
 //! has enough.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 

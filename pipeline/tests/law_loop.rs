@@ -1,6 +1,8 @@
 //! Law: a loop through a delayed output runs in step (round n sees version n and no other), ends when its input
 //! ends, whatever the capacities, and a failure anywhere in it ends it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

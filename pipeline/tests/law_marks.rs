@@ -1,6 +1,8 @@
 //! Law: a mark stays in its place between the items, reaches every stage, and what a transform emits at a mark
 //! stands before it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::time::Duration;
 
 use framewise_pipeline::engine::Status;

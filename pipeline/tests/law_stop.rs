@@ -1,6 +1,8 @@
 //! Law: a tripped stop token ends every blocking call at once and the run is `Stopped`; a request to finish lets
 //! the run reach its end and the run is `FinishedEarly`.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where its assumption fails")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use console::{Term, truncate_str};
 use framewise_pipeline::monitor::Monitor;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::window::{Live, Window};
 use crate::terminal::{LineSink, printable};
@@ -14,64 +15,52 @@ const WIDTH: usize = 20;
 /// Redraws a second at most; above the rate of ticks, so that each tick is drawn.
 const HERTZ: u8 = 20;
 
-/// A line per stage below a head line.
+/// All lines are one bar's message: one redraw a tick, whatever the number of stages.
 pub(crate) struct Bars {
-    multi: MultiProgress,
+    bar: ProgressBar,
     graph: String,
-    head: ProgressBar,
-    stages: Vec<ProgressBar>,
     /// Width of the column of names.
     names: usize,
 }
 
 impl Bars {
-    /// Lines for all stages, not drawn yet.
+    /// A display that is not drawn yet.
     pub(crate) fn new(monitor: &Monitor, graph: &str) -> Self {
-        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(HERTZ));
-        let line = || {
-            let bar = multi.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        };
-        let head = line();
-        let stages = monitor.stages().iter().map(|_| line()).collect();
-        let names = monitor.stages().iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
-        Self { graph: printable(graph).into_owned(), head, stages, names: names.max(5), multi }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(HERTZ));
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        let names = monitor.stages().iter().map(|stage| printable(&stage.name).chars().count());
+        Self { bar, graph: printable(graph).into_owned(), names: names.max().unwrap_or(0).max(5) }
     }
 
     /// Prints lines above the display.
     pub(crate) fn sink(&self) -> LineSink {
-        let multi = self.multi.clone();
-        Arc::new(move |line: &str| {
-            // That the terminal is gone is no reason to fail.
-            let _ = multi.println(line);
-        })
+        let bar = self.bar.clone();
+        Arc::new(move |line: &str| bar.println(line))
     }
 
     /// Redraws every line.
     pub(crate) fn draw(&self, window: &Window, monitor: &Monitor) {
-        let head = format!("{}  {}", self.graph, seconds(window.seconds()));
         let names = self.names;
-        let legend = "█ busy  ▒ waiting out  ░ waiting in";
-        self.head.set_message(format!("{head:<0$}  {legend}", names + 2 + 25));
+        let head = format!("{}  {}", self.graph, seconds(window.seconds()));
+        // The legend begins where the bars do.
+        let mut lines = vec![format!("{head:<0$}  █ busy  ▒ waiting out  ░ waiting in", names + 26)];
         let live = window.live(|stage| monitor.edges().iter().any(|edge| edge.from == stage));
-        for (index, (live, bar)) in live.iter().zip(&self.stages).enumerate() {
-            let name = printable(&monitor.stages()[index].name).into_owned();
+        for (index, (live, stage)) in live.iter().zip(monitor.stages()).enumerate() {
             // The edge in front: the one of the main input.
             let queue = monitor.edges().iter().find(|edge| edge.to == index);
             let queue = queue.map(|edge| (edge.gauge.items(), edge.gauge.limits.items));
-            bar.set_message(format!("{name:<names$}  {}", stage_line(live, queue)));
+            lines.push(format!("{:<names$}  {}", printable(&stage.name), stage_line(live, queue)));
         }
+        let (_, width) = Term::stderr().size();
+        let lines = lines.iter().map(|line| truncate_str(line, width.into(), "")).collect::<Vec<_>>();
+        self.bar.set_message(lines.join("\n"));
     }
 
     /// Takes the lines away.
     pub(crate) fn clear(&self) {
-        for bar in self.stages.iter().chain([&self.head]) {
-            bar.finish_and_clear();
-        }
-        let _ = self.multi.clear();
+        self.bar.finish_and_clear();
     }
 }
 

@@ -161,9 +161,9 @@ impl Prepared {
         };
         let printed = terminal::print(&text);
         tell_end(&journal, &outcome);
-        if let (Status::Stopped | Status::FinishedEarly, Some(path)) = (&outcome.status, &checkpoint) {
-            journal
-                .note(Level::Warning, &format!("interrupted; the newest checkpoint is {}", path.display()));
+        if let (Format::Json, exit::INTERRUPTED, Some(path)) = (args.format, exit_code, &checkpoint) {
+            // The JSON has no key for it; the text names it.
+            journal.note(Level::Warning, &format!("the newest checkpoint is {}", path.display()));
         }
         printed?;
         Ok(exit_code)

@@ -44,7 +44,8 @@ fn measured(result: &RunResult) -> String {
         out += &format!("\n{}", rejecting.concat());
     }
     if let Some(limit) = &result.bottleneck {
-        out += &format!("\nlimiting stage: {}, {}\n", limit.stage, limit.why);
+        out += &format!("\nlimiting stage: {}\n", limit.stage);
+        out += &wrap(&limit.why, WIDTH, 2);
         out += &wrap(&limit.advice, WIDTH, 2);
     }
     if !result.results.is_empty() {
@@ -112,7 +113,8 @@ sink    sink_type    1,234      0     12.5  0.49   25%         50%          25%
 rejected by videos: 2 records (data_crc 2), see rejected.jsonl
 rejected by sink: 2 records (data_crc 2), see rejected.jsonl
 
-limiting stage: sink, why
+limiting stage: sink
+  why
   advice
 
 results

@@ -2,7 +2,6 @@
 //!
 //! Laws: a checkpoint is complete or not there; a failed write stops the run and leaves the earlier ones as they were.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -172,7 +171,7 @@ impl Writing {
             graph: self.context.resolved_graph.to_string(),
             weights: state.weights.named_tensors(),
             moments: first.chain(second).collect(),
-            metrics: state.metrics.clone().unwrap_or_else(BTreeMap::new),
+            metrics: state.metrics.clone().unwrap_or_default(),
         }
     }
 }

@@ -47,19 +47,26 @@ pub fn uniform(rng: &mut impl RngCore) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// `count` draws of the standard normal distribution by Marsaglia's polar method, in parallel:
-/// chunk `c` of 65,536 values comes from the stream (`seed`, `purpose`, `indices` + `c`), so the number of threads changes nothing.
-pub fn normals(seed: u64, purpose: &str, indices: &[u64], count: usize) -> Vec<f64> {
-    let mut values = vec![0.0; count];
+/// `count` draws of the standard normal distribution by Marsaglia's polar method, each passed through `convert`, in
+/// parallel: chunk `c` of 65,536 values comes from the stream (`seed`, `purpose`, `indices` + `c`), so the number of
+/// threads changes nothing.
+pub fn normals<T: Copy + Default + Send>(
+    seed: u64,
+    purpose: &str,
+    indices: &[u64],
+    count: usize,
+    convert: impl Fn(f64) -> T + Sync,
+) -> Vec<T> {
+    let mut values = vec![T::default(); count];
     values.par_chunks_mut(NORMALS_PER_STREAM).enumerate().for_each(|(chunk, values)| {
         let mut path = indices.to_vec();
         path.push(chunk as u64);
         let mut rng = stream(seed, purpose, &path);
         for pair in values.chunks_mut(2) {
             let (first, second) = normal_pair(&mut rng);
-            pair[0] = first;
+            pair[0] = convert(first);
             if let Some(value) = pair.get_mut(1) {
-                *value = second;
+                *value = convert(second);
             }
         }
     });
@@ -127,7 +134,7 @@ mod tests {
     #[test]
     fn normals_have_the_moments_of_the_normal_distribution() {
         let n = 400_000;
-        let values = normals(7, "test", &[], n);
+        let values = normals(7, "test", &[], n, |v| v);
         let moment = |power| values.iter().map(|v: &f64| v.powi(power)).sum::<f64>() / n as f64;
         // Six standard errors each: 1, sqrt 2, sqrt 15, sqrt 96 over sqrt n.
         let error = 6.0 / (n as f64).sqrt();
@@ -141,7 +148,7 @@ mod tests {
     fn normals_do_not_depend_on_the_number_of_threads() {
         let draw = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| normals(3, "test", &[5], 3 * NORMALS_PER_STREAM + 7))
+            pool.install(|| normals(3, "test", &[5], 3 * NORMALS_PER_STREAM + 7, |v| v as f32))
         };
         assert_eq!(draw(1), draw(3));
     }

@@ -1,5 +1,6 @@
 //! NeXtVLAD and its optimiser against values of independent reference programs (`tests/data/golden`), and against
 //! slower, plainer computations.
+#![allow(clippy::unwrap_used, reason = "helpers of tests outside #[test] functions; a panic is the failure")]
 
 #[path = "golden_model/determinism.rs"]
 mod determinism;

@@ -80,15 +80,16 @@ impl Weights {
                 Init::Ones => Var::ones(spec.shape.as_slice(), dtype, device)?,
                 Init::Normal { variance } => {
                     let scale = variance.sqrt();
-                    let values = random::normals(seed, "initial value", &[index as u64], count);
+                    let (purpose, place, shape) = ("initial value", [index as u64], spec.shape.as_slice());
                     match dtype {
                         DType::F32 => {
-                            let values: Vec<f32> = values.into_iter().map(|v| (v * scale) as f32).collect();
-                            Var::from_vec(values, spec.shape.as_slice(), device)?
+                            let values =
+                                random::normals(seed, purpose, &place, count, |v| (v * scale) as f32);
+                            Var::from_vec(values, shape, device)?
                         }
                         DType::F64 => {
-                            let values: Vec<f64> = values.into_iter().map(|v| v * scale).collect();
-                            Var::from_vec(values, spec.shape.as_slice(), device)?
+                            let values = random::normals(seed, purpose, &place, count, |v| v * scale);
+                            Var::from_vec(values, shape, device)?
                         }
                         other => candle_core::bail!("weights are F32 or F64, not {other:?}"),
                     }

@@ -185,7 +185,10 @@ impl Adam {
         }
         let steps = self.steps(weights, gradients, learning_rate, moments.updates + 1)?;
         let mut next = match recycled.filter(|_| fused) {
-            Some((weights, moments)) => (weights.parameters, moments.first, moments.second),
+            Some(recycled) => {
+                check_recycled(&recycled, weights, moments)?;
+                (recycled.0.parameters, recycled.1.first, recycled.1.second)
+            }
             None => (Vec::new(), Vec::new(), Vec::new()),
         };
         for (index, step) in steps.into_iter().enumerate() {
@@ -276,6 +279,30 @@ impl Adam {
         }
         Ok(steps)
     }
+}
+
+/// Refuses memory of another shape, and the very tensors that the update reads.
+fn check_recycled(recycled: &(Weights, Moments), weights: &Weights, moments: &Moments) -> Result<()> {
+    let kinds: [(Vec<&Tensor>, Vec<&Tensor>); 3] = [
+        (
+            recycled.0.parameters.iter().map(|p| &**p).collect(),
+            weights.parameters.iter().map(|p| &**p).collect(),
+        ),
+        (recycled.1.first.iter().collect(), moments.first.iter().collect()),
+        (recycled.1.second.iter().collect(), moments.second.iter().collect()),
+    ];
+    for (old, current) in kinds {
+        let fits = |(old, current): (&&Tensor, &&Tensor)| {
+            old.shape() == current.shape() && old.dtype() == current.dtype() && old.device().is_cpu()
+        };
+        if old.len() != current.len() || !old.iter().zip(&current).all(fits) {
+            candle_core::bail!("the recycled version has other shapes than the current one");
+        }
+        if old.iter().zip(&current).any(|(old, current)| old.id() == current.id()) {
+            candle_core::bail!("the recycled version is the current one");
+        }
+    }
+    Ok(())
 }
 
 /// What an update reads.

@@ -134,8 +134,8 @@ fn both_implementations_agree_and_leave_their_inputs_alone() {
             let plain = adam.update_by(false, &weights, &moments, &gradients, 0.1, None).unwrap();
             assert_eq!((fused.1.updates, plain.1.updates), (4, 4));
             let tolerance = if dtype == DType::F64 { 1e-14 } else { 1e-6 };
-            for index in 0..before.len() {
-                assert_eq!(values(&weights.parameters[index]), before[index]);
+            for (index, before) in before.iter().enumerate() {
+                assert_eq!(values(&weights.parameters[index]), *before);
                 assert!(values(&moments.first[index]).iter().all(|m| *m == 0.0));
                 let pairs = [
                     (&fused.0.parameters[index] as &Tensor, &plain.0.parameters[index] as &Tensor),
@@ -170,6 +170,16 @@ fn impossible_settings_and_unknown_names_are_errors() {
     let moments = Moments::zeros(&weights).unwrap();
     let error = Adam { config }.update(&weights, &moments, &gradients(&weights, 1), 0.1, None).unwrap_err();
     assert!(error.to_string().contains("no.such"));
+}
+
+#[test]
+fn the_current_version_cannot_be_recycled() {
+    let weights = Weights::initial(model(), 1, &Device::Cpu, DType::F32).unwrap();
+    let moments = Moments::zeros(&weights).unwrap();
+    let adam = Adam { config: AdamConfig::default() };
+    let recycled = Some((weights.clone(), Moments::zeros(&weights).unwrap()));
+    let error = adam.update(&weights, &moments, &gradients(&weights, 1), 0.1, recycled).unwrap_err();
+    assert!(error.to_string().contains("recycled"));
 }
 
 #[test]

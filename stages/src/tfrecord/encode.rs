@@ -6,7 +6,7 @@ use crate::payload::{Example, VideoExample};
 
 /// A frame-level video as a `tf.train.SequenceExample`.
 ///
-/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`. A video without labels gets an empty list.
+/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`, which must divide evenly. A video without labels gets an empty list.
 pub fn encode_frames(example: &Example) -> Vec<u8> {
     let context = context(&example.id, &example.labels, &[]);
     let mut lists = Vec::with_capacity(example.byte_len() + 32 * example.frames + 64);
@@ -30,6 +30,19 @@ pub fn encode_video(example: &VideoExample) -> Vec<u8> {
     let mut message = Vec::new();
     field(&mut message, 1, &context(&example.id, &example.labels, &means));
     message
+}
+
+/// What stands before each frame of `size` bytes in a feature list as every common writer, this one included, puts it:
+/// the tags and lengths of a `Feature`, its `BytesList`, and its one value.
+pub(super) fn frame_prefix(size: usize) -> Vec<u8> {
+    let mut prefix = Vec::new();
+    for _ in 0..3 {
+        let mut outer = vec![1 << 3 | 2];
+        varint(&mut outer, (size as u64).saturating_add(prefix.len() as u64));
+        outer.append(&mut prefix);
+        prefix = outer;
+    }
+    prefix
 }
 
 fn context(id: &str, labels: &[u32], means: &[(&str, &[f32])]) -> Vec<u8> {

@@ -4,7 +4,11 @@
 //! that cannot be trusted, or an end where none should be, the file is over. No length is believed before its bytes are
 //! there.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     FOOTER_BYTES, HEADER_BYTES, ReadError, Reason, RecordError,
@@ -73,7 +77,23 @@ impl RecordReader {
     /// [`ReadError::Io`] if it cannot be opened or its first bytes cannot be read.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, ReadError> {
         let path = path.as_ref();
-        let source = Source::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        Self::new(path, Source::open(path), options)
+    }
+
+    /// Reads what cannot seek, such as standard input; `name` stands for the file in origins and errors.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the first bytes cannot be read.
+    pub fn over(
+        name: impl AsRef<Path>,
+        bytes: impl Read + Send + 'static,
+        options: ReaderOptions,
+    ) -> Result<Self, ReadError> {
+        Self::new(name.as_ref(), Source::stream(bytes), options)
+    }
+
+    fn new(path: &Path, source: io::Result<Source>, options: ReaderOptions) -> Result<Self, ReadError> {
+        let source = source.map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
         Ok(Self { source, file: path.into(), options, record: 0, byte: 0, over: false })
     }
 
@@ -219,4 +239,119 @@ fn short(found: u64, length: u64) -> Stop {
         Some(crc) => format!("truncated: the file ends after {crc} of the data CRC's {FOOTER_BYTES} bytes"),
     };
     Stop::Bad(Reason::Truncated, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use super::*;
+    use crate::tfrecord::{Compression, RecordWriter};
+
+    fn file(payloads: &[&[u8]]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = RecordWriter::create(folder.path().join("file"), Compression::None).unwrap();
+        payloads.iter().for_each(|payload| writer.write(payload).unwrap());
+        let path = writer.path().to_owned();
+        writer.finish().unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Payloads as text, and the errors after the name.
+    fn read(bytes: Vec<u8>, options: ReaderOptions) -> Vec<String> {
+        let mut reader = RecordReader::over("t", Cursor::new(bytes), options).unwrap();
+        std::iter::from_fn(|| reader.next())
+            .map(|item| match item {
+                Ok(record) => String::from_utf8(record.data).unwrap(),
+                Err(error) => error.to_string(),
+            })
+            .collect()
+    }
+
+    fn default(bytes: Vec<u8>) -> Vec<String> {
+        read(bytes, ReaderOptions::default())
+    }
+
+    #[test]
+    fn gzip_members_are_one_stream() {
+        let whole = file(&[b"one", b"two", b""]);
+        let members = [gzip(&whole[..20]), gzip(&whole[20..])].concat();
+        assert_eq!(default(members), ["one", "two", ""]);
+    }
+
+    #[test]
+    fn a_damaged_stream_ends_the_file_where_it_is_damaged() {
+        let mut packed = gzip(&file(&[b"one", b"two"]));
+        let end = packed.len();
+        packed[end - 8] ^= 1; // GZIP's own CRC of the contents
+        let read = default(packed);
+        assert_eq!(read[..2], ["one", "two"]);
+        assert!(
+            read[2].starts_with("t: record 2 at byte 38: truncated: the gzip stream is damaged: "),
+            "{read:?}"
+        );
+        assert_eq!(read.len(), 3);
+        let read = default(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x07 is no kind of block".to_vec());
+        assert!(
+            read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the gzip stream"),
+            "{read:?}"
+        );
+        let read = default(b"x\x5e2 + 1 is no zlib stream".to_vec());
+        assert!(
+            read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the zlib stream"),
+            "{read:?}"
+        );
+    }
+
+    #[test]
+    fn every_cut_is_told_from_a_whole_file() {
+        let whole = file(&[b"one", b"three"]);
+        let ends = [0, 12 + 3 + 4, whole.len()];
+        for cut in 0..=whole.len() {
+            let read = default(whole[..cut].to_vec());
+            let good = ends.iter().filter(|&&end| end <= cut).count() - 1;
+            assert_eq!(read[..good], ["one", "three"][..good]);
+            match ends.contains(&cut) {
+                true => assert_eq!(read.len(), good),
+                false => {
+                    let place =
+                        format!("t: record {good} at byte {}: truncated: the file ends after", ends[good]);
+                    assert!(read[good].starts_with(&place), "{cut}: {read:?}");
+                    assert_eq!(read.len(), good + 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_longer_than_allowed_ends_the_file() {
+        let options = ReaderOptions { max_record_bytes: 4, ..ReaderOptions::default() };
+        let read = read(file(&[b"four", b"fiver", b"x"]), options);
+        let expected = "t: record 1 at byte 20: truncated: the record claims 5 bytes, max_record_bytes is 4";
+        assert_eq!(read, ["four", expected]);
+    }
+
+    #[test]
+    fn the_messages_are_those_of_the_specification() {
+        let origin = Origin { file: Path::new("train03.tfrecord").into(), record: 17, byte: 4_410_982 };
+        let error = RecordError {
+            origin,
+            id: Some("aB3d".into()),
+            reason: Reason::DataCrc,
+            detail: "data CRC mismatch".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "train03.tfrecord: record 17 at byte 4410982 (id \"aB3d\"): data CRC mismatch"
+        );
+        let names = "truncated length_crc data_crc not_tfrecord bad_proto missing_feature frame_size \
+                     frame_count_mismatch no_frames label_out_of_range id_missing";
+        assert_eq!(Reason::ALL.map(Reason::as_str).join(" "), names);
+    }
 }

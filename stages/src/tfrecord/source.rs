@@ -51,25 +51,24 @@ impl Source {
         if metadata.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
-        let mut head = Vec::with_capacity(HEADER_BYTES);
-        (&mut file).take(HEADER_BYTES as u64).read_to_end(&mut head)?;
+        if !metadata.is_file() {
+            return Self::stream(file);
+        }
+        let head = head(&mut file)?;
+        file.seek(SeekFrom::Start(0))?;
         let packing = packing(&head);
-        let whole: Box<dyn Read + Send> = if metadata.is_file() {
-            file.seek(SeekFrom::Start(0))?;
-            if packing.is_empty() {
-                let bytes = Bytes::Plain(BufReader::with_capacity(PLAIN_BUFFER, file), metadata.len());
-                return Ok(Self { bytes, packing });
-            }
-            Box::new(file)
-        } else {
-            Box::new(io::Cursor::new(head).chain(file))
+        let bytes = match packing {
+            "" => Bytes::Plain(BufReader::with_capacity(PLAIN_BUFFER, file), metadata.len()),
+            _ => Bytes::Stream(unpack(packing, file)),
         };
-        let unpacked: Box<dyn Read + Send> = match packing {
-            "gzip" => Box::new(MultiGzDecoder::new(BufReader::with_capacity(STREAM_BUFFER, whole))),
-            "zlib" => Box::new(ZlibDecoder::new(BufReader::with_capacity(STREAM_BUFFER, whole))),
-            _ => whole,
-        };
-        Ok(Self { bytes: Bytes::Stream(BufReader::with_capacity(STREAM_BUFFER, unpacked)), packing })
+        Ok(Self { bytes, packing })
+    }
+
+    /// What cannot seek: a pipe, or bytes in memory.
+    pub(super) fn stream(mut bytes: impl Read + Send + 'static) -> io::Result<Self> {
+        let head = head(&mut bytes)?;
+        let packing = packing(&head);
+        Ok(Self { bytes: Bytes::Stream(unpack(packing, io::Cursor::new(head).chain(bytes))), packing })
     }
 
     /// Fills `buffer` as far as the file reaches; returns how far.
@@ -128,6 +127,23 @@ impl Source {
             _ => Failure::Io(error),
         }
     }
+}
+
+/// The first bytes of a file, as many as a header has if it is that long.
+fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    bytes.take(HEADER_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn unpack(packing: &str, bytes: impl Read + Send + 'static) -> BufReader<Box<dyn Read + Send>> {
+    let bytes = BufReader::with_capacity(STREAM_BUFFER, bytes);
+    let unpacked: Box<dyn Read + Send> = match packing {
+        "gzip" => Box::new(MultiGzDecoder::new(bytes)),
+        "zlib" => Box::new(ZlibDecoder::new(bytes)),
+        _ => Box::new(bytes),
+    };
+    BufReader::with_capacity(STREAM_BUFFER, unpacked)
 }
 
 fn discard(reader: &mut impl BufRead, count: u64) -> io::Result<u64> {

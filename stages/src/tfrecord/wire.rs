@@ -67,6 +67,14 @@ impl<'a> Fields<'a> {
         Ok(None)
     }
 
+    /// The next `size` bytes if exactly `prefix` stands before them. The caller's prefix must be one of fields.
+    #[inline]
+    pub(super) fn take_prefixed(&mut self, prefix: &[u8], size: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.strip_prefix(prefix)?.split_at_checked(size)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
     /// The next varint of a packed field, or `None` at its end.
     #[inline]
     pub(super) fn next_packed(&mut self) -> Result<Option<u64>, WireError> {

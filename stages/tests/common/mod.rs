@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
 /// A file of the repository's test data.
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data")).join(name)
@@ -57,4 +59,53 @@ pub(crate) fn sha256(message: &[u8]) -> String {
         }
     }
     h.iter().map(|word| format!("{word:08x}")).collect()
+}
+
+/// Random numbers of a seed, and ways to damage bytes with them.
+pub(crate) struct Damage(rand_chacha::ChaCha8Rng);
+
+impl Damage {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(rand_chacha::ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Below `bound`; good enough for tests.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.0.next_u64() % bound.max(1) as u64) as usize
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// One to three changes, mostly one: bits flipped, bytes set to telling values, pieces cut, doubled, or taken from `other`.
+    pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
+        const TELLING: [u8; 12] = [0, 1, 2, 7, 8, 10, 18, 26, 0x7f, 0x80, 0xfe, 0xff];
+        let changes = [1, 1, 1, 2, 3][self.below(5)];
+        for _ in 0..changes {
+            let (at, end) = (self.below(bytes.len()), self.below(bytes.len() + 1));
+            let (start, end) = (at.min(end), at.max(end).min(at + 40));
+            match self.below(7) {
+                _ if bytes.is_empty() => bytes.extend_from_slice(other),
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes[at] = TELLING[self.below(TELLING.len())],
+                2 => drop(bytes.drain(start..end)),
+                3 => bytes.splice(start..start, bytes[start..end].to_vec()).for_each(drop),
+                4 => {
+                    let from = self.below(other.len());
+                    let piece = &other[from..other.len().min(from + 40)];
+                    bytes.splice(start..end, piece.iter().copied()).for_each(drop);
+                }
+                5 => bytes.truncate(at),
+                // A length or number that is far too large.
+                _ => {
+                    let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+                    let huge = &huge[self.below(9)..];
+                    bytes.splice(at..at + 1, huge.iter().copied()).for_each(drop);
+                }
+            }
+        }
+    }
 }

@@ -141,7 +141,7 @@ pub(crate) fn made_up(model: &NextVlad, lengths: &[usize]) -> (DeviceBatch, Tens
         lengths: lengths.to_vec(),
     };
     let (videos, classes) = (lengths.len(), model.classes());
-    let label = |i: usize| if (i * 7 + i / classes) % 5 == 0 { 1f32 } else { 0.0 };
+    let label = |i: usize| if (i * 7 + i / classes).is_multiple_of(5) { 1f32 } else { 0.0 };
     let labels: Vec<f32> = (0..videos * classes).map(label).collect();
     (batch, Tensor::from_vec(labels, (videos, classes), &Device::Cpu).unwrap())
 }

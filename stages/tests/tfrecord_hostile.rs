@@ -1,0 +1,210 @@
+//! Whatever the bytes, framing and decoding neither panic nor allocate beyond what the bytes that are there justify.
+//!
+//! One test only: the allocator counts for the whole process.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    io::Cursor,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use common::Damage;
+use framewise_stages::{
+    payload::{Example, Origin, Record, VideoExample},
+    synthetic::{SyntheticConfig, SyntheticVideos},
+    tfrecord::{
+        Compression, DEFAULT_ID_KEYS, DecodeOptions, ReadError, ReaderOptions, RecordReader, RecordWriter,
+        decode_frames, decode_video, encode_frames, encode_video, peek_id,
+    },
+};
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged; counting touches no allocation.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: the caller's own promise about `layout`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's own promise: `pointer` came from `alloc` above with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that were allocated at once while `work` ran, beyond what was before.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    work();
+    PEAK.load(Relaxed).saturating_sub(before)
+}
+
+const OPTIONS_MAX_FRAMES: usize = 6;
+
+fn options() -> DecodeOptions {
+    DecodeOptions {
+        rgb_size: 4,
+        audio_size: 2,
+        max_frames: OPTIONS_MAX_FRAMES,
+        classes: Some(10),
+        ..DecodeOptions::default()
+    }
+}
+
+fn origin() -> Origin {
+    Origin { file: Arc::from(std::path::Path::new("hostile")), record: 0, byte: 0 }
+}
+
+/// Good payloads to damage, of both kinds.
+fn payloads() -> Vec<Vec<u8>> {
+    let world = SyntheticVideos::new(SyntheticConfig {
+        classes: 10,
+        rgb_size: 4,
+        audio_size: 2,
+        min_frames: 1,
+        max_frames: 8,
+        latent: 2,
+        ..SyntheticConfig::default()
+    })
+    .unwrap();
+    let frames = (0..20).map(|index| encode_frames(&world.video(index)));
+    let means = (0..5).map(|index| {
+        encode_video(&VideoExample {
+            id: format!("m{index}"),
+            labels: vec![1, 5],
+            mean_rgb: vec![0.5; 4],
+            mean_audio: vec![-1.0; 2],
+            origin: origin(),
+        })
+    });
+    frames.chain(means).collect()
+}
+
+#[test]
+fn no_input_panics_or_allocates_beyond_its_size() {
+    let payloads = payloads();
+    let mut damage = Damage::new(1);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..160_000 {
+        let mut data = payloads[damage.below(payloads.len())].clone();
+        if round % 8 == 0 {
+            let length = damage.below(200);
+            data = damage.bytes(length);
+        } else {
+            let other = damage.below(payloads.len());
+            damage.mutate(&mut data, &payloads[other]);
+        }
+        let length = data.len();
+        let record = Record { origin: origin(), data };
+        let options = options();
+        let used = peak(|| {
+            let frames = decode_frames(&record, &options);
+            match frames {
+                Ok(example) => {
+                    good += 1;
+                    assert_eq!(example.rgb.len(), example.frames * 4);
+                    assert_eq!(example.audio.len(), example.frames * 2);
+                    assert!((1..=OPTIONS_MAX_FRAMES).contains(&example.frames));
+                    assert!(!example.id.is_empty());
+                    assert!(example.labels.iter().all(|&label| label < 10));
+                    assert!(example.labels.is_sorted_by(|a, b| a < b));
+                }
+                Err(error) => {
+                    bad += 1;
+                    assert!(!error.ends_file());
+                }
+            }
+            drop(decode_video(&record, &options));
+            peek_id(&record.data, &DEFAULT_ID_KEYS);
+        });
+        // Features, labels and id are at most the payload, doubled while a list grows; messages are short.
+        assert!(used <= 4 * length + 2048, "{used} bytes for a payload of {length}");
+    }
+    assert!(good > 5_000 && bad > 50_000, "{good} good, {bad} bad: the test would prove little");
+
+    // Four million labels that are all the same cost no more than the record that holds them.
+    let example = Example {
+        id: "abc".to_owned(),
+        labels: vec![3; 4 << 20],
+        frames: 1,
+        rgb: vec![1; 4],
+        audio: vec![2; 2],
+        origin: origin(),
+    };
+    let data = encode_frames(&example);
+    let record = Record { origin: origin(), data };
+    let used = peak(|| assert_eq!(decode_frames(&record, &options()).unwrap().labels, [3]));
+    assert!(used < 64 << 10, "{used} bytes");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile");
+    let (mut records, mut errors) = (0, 0);
+    for (files, compression) in [(32_000, Compression::None), (8_000, Compression::Gzip)] {
+        let mut writer = RecordWriter::create(&path, compression).unwrap();
+        for payload in &payloads[..4] {
+            writer.write(payload).unwrap();
+        }
+        writer.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for round in 0..files {
+            let mut bytes = whole.clone();
+            if round % 8 == 0 {
+                let length = damage.below(300);
+                bytes = damage.bytes(length);
+            } else {
+                damage.mutate(&mut bytes, &whole);
+            }
+            // Some through the file system, where plain files are sought through; most from memory, which is faster.
+            let on_disk = round % 40 == 1;
+            if on_disk {
+                std::fs::write(&path, &bytes).unwrap();
+            }
+            let open = |options: &ReaderOptions| match on_disk {
+                true => RecordReader::open(&path, options.clone()).unwrap(),
+                false => RecordReader::over("memory", Cursor::new(bytes.clone()), options.clone()).unwrap(),
+            };
+            let used = peak(|| {
+                let options = ReaderOptions { verify_data_crc: round % 3 != 0, ..ReaderOptions::default() };
+                let mut reader = open(&options);
+                let mut ended = false;
+                while let Some(item) = reader.next() {
+                    assert!(!ended, "nothing follows an error that ends the file");
+                    match item {
+                        Ok(_) => records += 1,
+                        Err(ReadError::Bad(error)) => {
+                            errors += 1;
+                            ended = error.ends_file();
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert!(reader.next().is_none());
+                let mut reader = open(&options);
+                match reader.skip(u64::MAX) {
+                    Ok(_) => assert!(!ended),
+                    Err(_) => assert!(ended),
+                }
+            });
+            // A mebibyte is reserved before the first byte of a record; buffers and a decompressor come to less.
+            assert!(used <= (2 << 20) + 2 * bytes.len(), "{used} bytes for a file of {}", bytes.len());
+        }
+    }
+    assert!(records > 20_000 && errors > 20_000, "{records} records, {errors} errors");
+}
