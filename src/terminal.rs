@@ -129,4 +129,23 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\n\tc"), "a\\u{1b}[2Jb\n\\tc");
         assert!(matches!(printable("plain – text\n"), Cow::Borrowed(_)));
     }
+
+    #[test]
+    fn a_panic_is_told_in_lines_of_its_own_where_the_display_prints() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = lines.clone();
+        redirect(Some(Arc::new(move |line: &str| seen.lock().unwrap().push(line.to_owned()))));
+        let before = std::panic::take_hook();
+        install_panic_hook();
+        let thread = std::thread::Builder::new().name("forward".into());
+        let ended = thread.spawn(|| panic!("no {} left", "room")).unwrap().join();
+        std::panic::set_hook(before);
+        redirect(None);
+
+        assert!(ended.is_err());
+        let lines = lines.lock().unwrap();
+        assert!(lines[0].starts_with("internal error at src/terminal.rs:"), "{lines:?}");
+        assert!(lines[0].ends_with("(thread `forward`): no room left"), "{lines:?}");
+        assert!(lines[1].starts_with("This is a bug in framewise"), "{lines:?}");
+    }
 }

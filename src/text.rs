@@ -29,6 +29,11 @@ pub(crate) fn rate(value: f64) -> String {
     }
 }
 
+/// A result: a count as it is, anything else to six decimals.
+pub(crate) fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.6}") }
+}
+
 /// A share as a whole percentage: `72%`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
@@ -133,6 +138,7 @@ mod tests {
             ["0.42s", "12.3s", "4m05s", "2h03m"]
         );
         assert_eq!(percent(0.717), "72%");
+        assert_eq!([number(370.0), number(0.25), number(f64::NAN)], ["370", "0.250000", "NaN"]);
     }
 
     #[test]

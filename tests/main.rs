@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod cli_support;
 mod common;
 
 mod capacity_and_workers;
+mod cli_inspect;
+mod cli_run;
+mod cli_signals;
+mod cli_stages;
 mod devices;
 mod evaluation;
 mod failure;

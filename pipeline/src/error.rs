@@ -75,10 +75,16 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cause)?;
+        let mut said = self.cause.to_string();
+        f.write_str(&said)?;
         let mut source = self.cause.source();
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            // Some errors tell their source themselves.
+            let text = cause.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             source = cause.source();
         }
         Ok(())

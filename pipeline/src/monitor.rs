@@ -50,7 +50,7 @@ pub struct EdgeMonitor {
     /// Whether the edge closes a loop.
     pub delayed: bool,
     /// The place of `input` among the consumer's ports.
-    input_index: usize,
+    pub input_index: usize,
     /// Bounds and live depth.
     pub gauge: Arc<EdgeGauge>,
     samples: AtomicU64,

@@ -49,7 +49,8 @@ impl Bars {
         let live = window.live(|stage| monitor.edges().iter().any(|edge| edge.from == stage));
         for (index, (live, stage)) in live.iter().zip(monitor.stages()).enumerate() {
             // The edge in front: the one of the main input.
-            let queue = monitor.edges().iter().find(|edge| edge.to == index);
+            let edges = monitor.edges().iter().filter(|edge| edge.to == index);
+            let queue = edges.min_by_key(|edge| edge.input_index);
             let queue = queue.map(|edge| (edge.gauge.items(), edge.gauge.limits.items));
             lines.push(format!("{:<names$}  {}", printable(&stage.name), stage_line(live, queue)));
         }

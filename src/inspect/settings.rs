@@ -19,13 +19,25 @@ const DATA_KEYS: [&str; 4] = ["rgb_size", "audio_size", "max_frames", "classes"]
 /// It cannot be read, or is not TOML.
 pub(crate) fn describe(path: &Path) -> anyhow::Result<Report> {
     let text = fs::read_to_string(path).map_err(|e| read_failure(path, &e))?;
-    let parsed = text.parse::<toml::Table>();
-    let table = parsed
-        .map_err(|e| Failure::config(format!("{}: not TOML: {}", path.display(), e.to_string().trim())))?;
+    let table = text.parse::<toml::Table>().map_err(|error| not_toml(path, &text, &error))?;
     if table.contains_key("stages") || table.contains_key("graph") {
         return Ok(graph(path));
     }
     Ok(configuration(table))
+}
+
+/// A text that is not TOML was hardly meant to be, unless its name says so.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let name = path.display();
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        return Failure::config(format!("{name}:{line}: {}", error.message()));
+    }
+    Failure::data(format!(
+        "{name}: neither a TFRecord file (its first header does not check) nor weights nor TOML (line {line}: {})",
+        error.message()
+    ))
 }
 
 fn graph(path: &Path) -> Report {

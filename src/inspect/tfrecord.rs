@@ -42,9 +42,10 @@ struct Video {
     frames: usize,
 }
 
-/// Smallest, largest and sum of a number.
+/// Smallest, largest and sum of some numbers.
 #[derive(Default)]
 struct Spread {
+    count: u64,
     range: Option<(u64, u64)>,
     sum: u64,
 }
@@ -120,13 +121,10 @@ impl Survey {
         }
         if self.good > 0 {
             if frame_level {
-                report.fact(
-                    "frames",
-                    format!("{}, {} in all", self.frames.text(self.good), count(self.frames.sum)),
-                );
+                report.fact("frames", format!("{}, {} in all", self.frames.text(), count(self.frames.sum)));
             }
             report.fact("labels", self.label_text());
-            report.fact("record size", format!("{} bytes", self.record_bytes.text(self.good)));
+            report.fact("record size", format!("{} bytes", self.record_bytes.text()));
         }
         let bad = self.bad.len() as u64 + self.more_bad;
         match (bad, verify) {
@@ -149,7 +147,7 @@ impl Survey {
     }
 
     fn label_text(&self) -> String {
-        let mut text = format!("{} a video", self.labels.text(self.good));
+        let mut text = format!("{} a video", self.labels.text());
         if let Some(largest) = self.largest_label {
             text += &format!(", largest {}", count(largest.into()));
         }
@@ -188,13 +186,14 @@ impl Spread {
         let (min, max) = self.range.unwrap_or((n, n));
         self.range = Some((min.min(n), max.max(n)));
         self.sum += n;
+        self.count += 1;
     }
 
     /// `120 to 300, mean 213.4`, or one number where all are equal.
-    fn text(&self, n: u64) -> String {
+    fn text(&self) -> String {
         match self.range {
             Some((min, max)) if min < max => {
-                format!("{} to {}, mean {:.1}", count(min), count(max), self.sum as f64 / n as f64)
+                format!("{} to {}, mean {:.1}", count(min), count(max), self.sum as f64 / self.count as f64)
             }
             Some((min, _)) => count(min),
             None => "–".to_owned(),

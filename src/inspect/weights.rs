@@ -6,7 +6,7 @@ use framewise_pipeline::{ErrorKind, Failure};
 use framewise_stages::store::{self, CheckpointInfo, Description, StoreError};
 
 use super::Report;
-use crate::text::{Align, bytes, count, plural, table};
+use crate::text::{Align, bytes, count, number, plural, table};
 
 /// Endings of running statistics.
 const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
@@ -34,7 +34,7 @@ pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
         report.fact("moments", format!("{} in {tensors}", count(elements)));
     }
     for (name, value) in found.checkpoint.iter().flat_map(|checkpoint| &checkpoint.metrics) {
-        report.fact(name, format!("{value:.6}"));
+        report.fact(name, number(*value));
     }
     others(&mut report, path, &found);
     if verify {

@@ -92,11 +92,6 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Refusal> {
         directory.discard();
         return Err(refuse(error.context("cannot listen for Ctrl-C")));
     }
-    journal.note(Level::Info, &format!("run directory {}", directory.path().display()));
-    if !graph.seed_given {
-        let seed = graph.seed;
-        journal.note(Level::Info, &format!("seed {seed}, drawn for this run; graph.resolved.toml keeps it"));
-    }
     let options = RunOptions {
         run_dir: Some(directory.path().to_owned()),
         resolved_text: Arc::from(resolved),
@@ -105,7 +100,17 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Refusal> {
         ..RunOptions::default()
     };
     match Pipeline::build(&graph, &registry, &options) {
-        Ok(pipeline) => Ok(Prepared { graph, directory, journal, stop, pipeline }),
+        Ok(pipeline) => {
+            journal.note(Level::Info, &format!("run directory {}", directory.path().display()));
+            if !graph.seed_given {
+                let seed = graph.seed;
+                journal.note(
+                    Level::Info,
+                    &format!("seed {seed}, drawn for this run; graph.resolved.toml keeps it"),
+                );
+            }
+            Ok(Prepared { graph, directory, journal, stop, pipeline })
+        }
         Err(error) => {
             directory.discard();
             Err(Refusal {

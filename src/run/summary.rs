@@ -5,7 +5,7 @@ use std::path::Path;
 use super::result::{RunResult, StageResult};
 use super::short;
 use crate::terminal::printable;
-use crate::text::{Align, count, percent, plural, rate, seconds, table, wrap};
+use crate::text::{Align, count, number, percent, plural, rate, seconds, table, wrap};
 
 /// Columns that a terminal is taken to have.
 const WIDTH: usize = 100;
@@ -91,10 +91,6 @@ fn rejected(stage: &StageResult) -> String {
         plural(total, "record"),
         reasons.join(", ")
     )
-}
-
-fn number(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.6}") }
 }
 
 #[cfg(test)]
