@@ -1,2 +1,57 @@
-//! The `framewise` binary.
-fn main() {}
+//! The program `framewise`: runs, checks, draws and explains pipelines that TOML graphs declare.
+//!
+//! Law: standard output carries results only; everything else goes to standard error, and a closed terminal or
+//! pipe never makes a run fail.
+
+mod cli;
+mod dashboard;
+mod exit;
+mod graphs;
+mod inspect;
+mod run;
+mod stages;
+mod terminal;
+mod text;
+mod threads;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Verb};
+
+// The system allocator spends a large part of a data-bound run on the buffers of records.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    terminal::install_panic_hook();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors. That they cannot be shown is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    if matches!(cli.verb, Verb::Run(_)) {
+        threads::settle();
+    }
+    let ended = std::panic::catch_unwind(|| match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => graphs::check(&args),
+        Verb::Graph(args) => graphs::draw(&args),
+        Verb::Stages(args) => stages::stages(&args),
+        Verb::Render(args) => graphs::render(&args),
+        Verb::Inspect(args) => inspect::inspect(&args),
+    });
+    match ended {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) => {
+            terminal::error(&format!("{error:#}"));
+            ExitCode::from(exit::code_of(&error))
+        }
+        // The hook has told.
+        Err(_) => ExitCode::from(exit::INTERNAL),
+    }
+}

@@ -1,6 +1,46 @@
-//! The stages of Framewise and the plain functions under them.
+//! The stages of Framewise: readers, NeXtVLAD on candle, the optimiser, metrics, checkpoints and writers.
+//!
+//! Each stage is one file that holds its configuration keys, its ports and its loop; [`registry`] is the hand-kept
+//! table of them. What a stage computes lies in modules that know nothing of stages: [`model`], [`optim`],
+//! [`score`], [`store`], [`tfrecord`], [`synthetic`].
 
+pub mod device;
 pub mod files;
+pub mod model;
+pub mod optim;
 pub mod payload;
+pub mod random;
+pub mod score;
+pub mod store;
 pub mod synthetic;
 pub mod tfrecord;
+
+mod all_reduce;
+mod backward;
+mod batch;
+mod checkpoint;
+mod decode;
+mod eigenvalues;
+mod evaluate;
+mod forward;
+mod load_weights;
+mod loss;
+mod metrics;
+mod model_keys;
+mod optimizer;
+mod parallel;
+mod predict;
+mod reader;
+mod registry;
+mod rejects;
+mod report;
+mod run_log;
+mod shard;
+mod shuffle;
+mod synthetic_source;
+mod tfrecord_writer;
+mod top_k;
+mod writers;
+
+pub use load_weights::InjectedWeights;
+pub use registry::registry;

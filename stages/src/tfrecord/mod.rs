@@ -11,6 +11,7 @@ mod encode;
 mod error;
 mod features;
 mod reader;
+mod sizes;
 mod source;
 mod wire;
 mod writer;
@@ -20,6 +21,7 @@ pub use encode::{encode_frames, encode_video};
 pub use error::{ReadError, Reason, RecordError, WriteError};
 pub use features::{DEFAULT_ID_KEYS, peek_id};
 pub use reader::{DEFAULT_MAX_RECORD_BYTES, ReaderOptions, RecordReader};
+pub use sizes::{Level, Sizes, peek_sizes};
 pub use writer::{Compression, RecordWriter};
 
 /// Bytes before a payload: its length and the length's CRC.

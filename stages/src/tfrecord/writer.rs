@@ -22,19 +22,19 @@ pub enum Compression {
     Gzip,
 }
 
-enum Sink {
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+enum Sink<W: Write> {
+    Plain(BufWriter<W>),
+    Gzip(GzEncoder<BufWriter<W>>),
 }
 
 /// A TFRecord file being written. [`RecordWriter::finish`] completes it; a writer dropped before leaves a file that
 /// ends early.
-pub struct RecordWriter {
+pub struct RecordWriter<W: Write = File> {
     path: PathBuf,
-    sink: Sink,
+    sink: Sink<W>,
 }
 
-impl RecordWriter {
+impl RecordWriter<File> {
     /// Creates the file, or empties it.
     ///
     /// # Errors
@@ -42,12 +42,19 @@ impl RecordWriter {
     pub fn create(path: impl Into<PathBuf>, compression: Compression) -> Result<Self, WriteError> {
         let path = path.into();
         let file = File::create(&path).map_err(|source| WriteError { path: path.clone(), source })?;
+        Ok(Self::new(path, file, compression))
+    }
+}
+
+impl<W: Write> RecordWriter<W> {
+    /// Writes to `file`; `path` names it in errors.
+    pub fn new(path: impl Into<PathBuf>, file: W, compression: Compression) -> Self {
         let file = BufWriter::with_capacity(1 << 18, file);
         let sink = match compression {
             Compression::None => Sink::Plain(file),
             Compression::Gzip => Sink::Gzip(GzBuilder::new().mtime(0).write(file, Level::default())),
         };
-        Ok(Self { path, sink })
+        Self { path: path.into(), sink }
     }
 
     /// The file.
@@ -72,17 +79,18 @@ impl RecordWriter {
             .map_err(|source| WriteError { path: self.path.clone(), source })
     }
 
-    /// Writes out what is buffered, and GZIP's trailer. It does not sync to the disk.
+    /// Writes out what is buffered, and GZIP's trailer, and hands the file back. It does not sync to the disk.
     ///
     /// # Errors
     /// [`WriteError`] if the file system refuses.
-    pub fn finish(self) -> Result<(), WriteError> {
+    pub fn finish(self) -> Result<W, WriteError> {
         let Self { path, sink } = self;
-        let finish = |sink| -> io::Result<()> {
-            match sink {
-                Sink::Plain(mut file) => file.flush(),
-                Sink::Gzip(file) => file.finish()?.flush(),
-            }
+        let finish = |sink| -> io::Result<W> {
+            let file = match sink {
+                Sink::Plain(file) => file,
+                Sink::Gzip(file) => file.finish()?,
+            };
+            file.into_inner().map_err(io::IntoInnerError::into_error)
         };
         finish(sink).map_err(|source| WriteError { path, source })
     }

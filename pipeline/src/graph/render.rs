@@ -1,0 +1,85 @@
+//! A resolved graph as TOML.
+//!
+//! Law: [`render`] of what [`super::load_str`] makes of a rendered text is that text again.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use toml::Value;
+
+use super::resolved::{ResolvedGraph, ResolvedStage};
+use super::settings::DEFAULT_CAPACITY_BYTES;
+use super::variables;
+
+/// The graph as a TOML text that resolves to the same graph: configs merged, defaults written out, paths
+/// absolute, every edge with its ports. A seed that was drawn fresh is written down too.
+///
+/// One thing cannot be written: a stage whose outputs have different default capacities keeps its `capacity`
+/// unset, which means those defaults.
+pub fn render(graph: &ResolvedGraph) -> String {
+    let mut out =
+        String::from("# A resolved graph: every key with the value it has in the run.\n\n[graph]\n");
+    line(&mut out, "name", &Value::String(graph.name.clone()));
+    match i64::try_from(graph.seed) {
+        Ok(seed) => line(&mut out, "seed", &Value::Integer(seed)),
+        Err(_) => out.push_str(&format!("# seed = {} does not fit into TOML\n", graph.seed)),
+    }
+    for (index, stage) in graph.stages.iter().enumerate() {
+        render_stage(&mut out, graph, index, stage);
+    }
+    out
+}
+
+fn render_stage(out: &mut String, graph: &ResolvedGraph, index: usize, stage: &ResolvedStage) {
+    let _ = write!(out, "\n[stages.{}]\n", key(&stage.name));
+    line(out, "type", &Value::String(stage.type_name.clone()));
+    let from = graph.edges.iter().filter(|e| e.to.0 == index).map(|edge| {
+        let producer = &graph.stages[edge.from.0];
+        let port = producer.ports.outputs[edge.from.1].name;
+        format!(
+            "{} = {}",
+            key(stage.ports.inputs[edge.to.1].name),
+            text(&format!("{}.{port}", producer.name))
+        )
+    });
+    let from = from.collect::<Vec<_>>();
+    if !from.is_empty() {
+        let _ = writeln!(out, "from = {{ {} }}", from.join(", "));
+    }
+    let limits = graph.edges.iter().filter(|e| e.from.0 == index).map(|e| e.limits).collect::<Vec<_>>();
+    let items = limits.iter().map(|l| l.items).collect::<BTreeSet<_>>();
+    if let (Some(items), 1) = (items.first(), items.len()) {
+        let _ = writeln!(out, "capacity = {items}");
+    }
+    if !stage.ports.outputs.is_empty() {
+        let bytes = limits.first().map_or(DEFAULT_CAPACITY_BYTES as usize, |l| l.bytes);
+        let _ = writeln!(out, "capacity_bytes = {bytes}");
+    }
+    for (name, value) in &stage.settings.values {
+        line(out, name, value);
+    }
+}
+
+fn line(out: &mut String, name: &str, value: &Value) {
+    let _ = writeln!(out, "{} = {}", key(name), escaped(value));
+}
+
+fn text(text: &str) -> String {
+    escaped(&Value::String(text.to_owned())).to_string()
+}
+
+/// A bare key where TOML allows it.
+fn key(name: &str) -> String {
+    let bare =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if bare { name.to_owned() } else { Value::String(name.to_owned()).to_string() }
+}
+
+/// The value with `${` escaped, since texts are expanded when they are read.
+fn escaped(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(variables::escape(text)),
+        Value::Array(values) => Value::Array(values.iter().map(escaped).collect()),
+        other => other.clone(),
+    }
+}

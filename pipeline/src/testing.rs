@@ -1,0 +1,471 @@
+//! Graphs in code: what tests of the engine and of single stages are made of, without TOML.
+//!
+//! Law: nothing here sleeps to be right. A [`Gate`] says when a stage may go on, [`eventually`] waits for a
+//! state, and [`within`] bounds how long a test may hang.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::channel::EdgeLimits;
+use crate::component::{Component, InputPort, OutputPort, Ports, Registry, Settings, Wiring};
+use crate::context::StageContext;
+use crate::engine::{Outcome, Pipeline, RunError, RunOptions};
+use crate::error::{Failure, StageError};
+use crate::graph::{ResolvedEdge, ResolvedGraph, ResolvedStage};
+use crate::key::KeySpec;
+use crate::packet::Packet;
+use crate::payload::{Payload, PayloadType};
+use crate::port::{Input, Output};
+use crate::stage::Stage;
+
+/// How long [`eventually`] waits before it calls a state unreachable.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bounds of `items` packets and no bound on bytes.
+pub fn items(items: usize) -> EdgeLimits {
+    EdgeLimits { items, bytes: usize::MAX }
+}
+
+/// A numbered payload that claims a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// Its number.
+    pub value: u64,
+    /// What [`Payload::byte_len`] says.
+    pub bytes: usize,
+}
+
+impl Token {
+    /// A token of no bytes.
+    pub fn new(value: u64) -> Self {
+        Self { value, bytes: 0 }
+    }
+}
+
+impl Payload for Token {
+    const NAME: &'static str = "tokens";
+
+    fn byte_len(&self) -> usize {
+        self.bytes
+    }
+}
+
+type Factory = Box<dyn FnOnce(&mut Wiring, &StageContext) -> Result<Box<dyn Stage>, Failure> + Send>;
+
+/// Builds a [`ResolvedGraph`] and runs it. Nothing is checked: a test may wire what `check` would refuse.
+#[derive(Default)]
+pub struct GraphBuilder {
+    stages: Vec<ResolvedStage>,
+    edges: Vec<ResolvedEdge>,
+    factories: BTreeMap<String, Factory>,
+}
+
+/// The single stage type of a built graph: it finds a stage's factory by the stage's name.
+struct Factories(Mutex<BTreeMap<String, Factory>>);
+
+impl Factories {
+    const TYPE: &'static str = "in_code";
+}
+
+impl Component for Factories {
+    fn type_name(&self) -> &'static str {
+        Self::TYPE
+    }
+
+    fn doc(&self) -> &'static str {
+        "A stage given in code."
+    }
+
+    fn keys(&self) -> Vec<KeySpec> {
+        Vec::new()
+    }
+
+    fn ports(&self, _settings: &Settings) -> Ports {
+        Ports::default()
+    }
+
+    fn build(
+        &self,
+        _settings: &Settings,
+        wiring: &mut Wiring,
+        context: &StageContext,
+    ) -> Result<Box<dyn Stage>, Failure> {
+        let factory = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&*context.stage);
+        let factory = factory.ok_or_else(|| Failure::internal("a stage is built twice"))?;
+        factory(wiring, context)
+    }
+}
+
+impl GraphBuilder {
+    /// A graph without stages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a stage with any ports; `build` is called once, when the pipeline is built.
+    ///
+    /// # Panics
+    /// When the name is taken.
+    pub fn stage(
+        &mut self,
+        name: &str,
+        ports: Ports,
+        build: impl FnOnce(&mut Wiring, &StageContext) -> Result<Box<dyn Stage>, Failure> + Send + 'static,
+    ) -> &mut Self {
+        let earlier = self.factories.insert(name.to_owned(), Box::new(build));
+        assert!(earlier.is_none(), "two stages are called `{name}`");
+        self.stages.push(ResolvedStage {
+            name: name.to_owned(),
+            type_name: Factories::TYPE.to_owned(),
+            settings: Settings::default(),
+            ports,
+        });
+        self
+    }
+
+    /// Adds a stage of a real type.
+    pub fn component(
+        &mut self,
+        name: &str,
+        component: impl Component + 'static,
+        settings: Settings,
+    ) -> &mut Self {
+        let ports = component.ports(&settings);
+        self.stage(name, ports, move |wiring, context| component.build(&settings, wiring, context))
+    }
+
+    /// Adds a stage with the one port `output`.
+    pub fn source<T: Payload>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(Output<T>) -> Result<(), StageError> + Send + 'static,
+    ) -> &mut Self {
+        self.stage(name, ports(&[], &[output::<T>("output")]), |wiring, _| {
+            let output = wiring.output("output")?;
+            Ok(stage_fn(move || run(output)))
+        })
+    }
+
+    /// Adds a stage with the ports `input` and `output`.
+    pub fn middle<T: Payload, U: Payload>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(Input<T>, Output<U>) -> Result<(), StageError> + Send + 'static,
+    ) -> &mut Self {
+        self.stage(name, ports(&[input::<T>("input")], &[output::<U>("output")]), |wiring, _| {
+            let (input, output) = (wiring.input("input")?, wiring.output("output")?);
+            Ok(stage_fn(move || run(input, output)))
+        })
+    }
+
+    /// Adds a stage with the one port `input`.
+    pub fn sink<T: Payload>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(Input<T>) -> Result<(), StageError> + Send + 'static,
+    ) -> &mut Self {
+        self.stage(name, ports(&[input::<T>("input")], &[]), |wiring, _| {
+            let input = wiring.input("input")?;
+            Ok(stage_fn(move || run(input)))
+        })
+    }
+
+    /// Adds a [`GraphBuilder::source`] that sends tokens 0, 1, … and counts them.
+    pub fn counting_source(&mut self, name: &str, count: u64) -> Arc<Progress> {
+        let progress = Arc::new(Progress::default());
+        let sent = progress.clone();
+        self.source(name, move |mut output| {
+            (0..count).try_for_each(|value| sent.send(&mut output, Token::new(value)))
+        });
+        progress
+    }
+
+    /// Adds a [`GraphBuilder::middle`] that passes tokens and marks on.
+    pub fn pass(&mut self, name: &str) -> &mut Self {
+        self.middle(name, |mut input: Input<Token>, mut output: Output<Token>| {
+            loop {
+                match input.recv()? {
+                    Packet::Item(token) => output.send(token)?,
+                    Packet::Mark(mark) => output.mark(mark)?,
+                    Packet::End => return Ok(()),
+                }
+            }
+        })
+    }
+
+    /// Adds a [`GraphBuilder::sink`] that keeps every packet.
+    pub fn collect(&mut self, name: &str) -> Collected {
+        self.collect_through(name, Gate::open())
+    }
+
+    /// Adds a [`GraphBuilder::sink`] that passes the gate before it takes each packet, `End` included.
+    pub fn collect_through(&mut self, name: &str, gate: Gate) -> Collected {
+        let collected = Collected::default();
+        let packets = collected.clone();
+        self.sink(name, move |mut input: Input<Token>| {
+            loop {
+                gate.pass();
+                let packet = input.recv()?;
+                let ended = packet == Packet::End;
+                packets.push(packet);
+                if ended {
+                    return Ok(());
+                }
+            }
+        });
+        collected
+    }
+
+    /// Joins two ports, each written `stage.port`.
+    ///
+    /// # Panics
+    /// When one of them does not exist.
+    pub fn edge(&mut self, from: &str, to: &str, limits: EdgeLimits) -> &mut Self {
+        let (producer, port) =
+            self.find(from, |ports, port| ports.outputs.iter().position(|p| p.name == port));
+        let (consumer, wanted) =
+            self.find(to, |ports, port| ports.inputs.iter().position(|p| p.name == port));
+        let output = &self.stages[producer].ports.outputs[port];
+        self.edges.push(ResolvedEdge {
+            from: (producer, port),
+            to: (consumer, wanted),
+            limits,
+            payload: output.payload.clone(),
+            delayed: output.delayed,
+        });
+        self
+    }
+
+    /// Joins the `output` of each stage to the `input` of the next.
+    pub fn chain(&mut self, names: &[&str], limits: EdgeLimits) -> &mut Self {
+        for pair in names.windows(2) {
+            self.edge(&format!("{}.output", pair[0]), &format!("{}.input", pair[1]), limits);
+        }
+        self
+    }
+
+    fn find(&self, port: &str, position: impl Fn(&Ports, &str) -> Option<usize>) -> (usize, usize) {
+        let (stage, name) = port.split_once('.').expect("a port is written `stage.port`");
+        let found = self.stages.iter().enumerate().find(|(_, s)| s.name == stage);
+        let port_index = found.and_then(|(_, s)| position(&s.ports, name));
+        match (found, port_index) {
+            (Some((stage, _)), Some(index)) => (stage, index),
+            _ => panic!("there is no port `{port}`"),
+        }
+    }
+
+    /// Wires the graph and builds its stages.
+    ///
+    /// # Errors
+    /// The first stage that cannot be built.
+    pub fn build(self, options: &RunOptions) -> Result<Pipeline, RunError> {
+        let graph = ResolvedGraph {
+            name: "in_code".into(),
+            seed: 0,
+            seed_given: true,
+            stages: self.stages,
+            edges: self.edges,
+        };
+        let registry = Registry::new().with(Factories(Mutex::new(self.factories)));
+        Pipeline::build(&graph, &registry, options)
+    }
+
+    /// Builds the pipeline and runs it with default options.
+    ///
+    /// # Panics
+    /// When a stage cannot be built.
+    pub fn run(self) -> Outcome {
+        self.build(&RunOptions::default()).expect("every stage builds").run()
+    }
+}
+
+impl Debug for GraphBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.stages.iter().map(|s| &s.name)).finish()
+    }
+}
+
+/// A required input port of payload `T`.
+pub fn input<T: Payload>(name: &'static str) -> InputPort {
+    InputPort::new::<T>(name, PayloadType::of::<T>())
+}
+
+/// An output port of payload `T`.
+pub fn output<T: Payload>(name: &'static str) -> OutputPort {
+    OutputPort::new::<T>(name, PayloadType::of::<T>(), 1)
+}
+
+/// The ports of a stage.
+pub fn ports(inputs: &[InputPort], outputs: &[OutputPort]) -> Ports {
+    Ports { inputs: inputs.to_vec(), outputs: outputs.to_vec() }
+}
+
+/// A stage that is one closure.
+pub fn stage_fn(run: impl FnOnce() -> Result<(), StageError> + Send + 'static) -> Box<dyn Stage> {
+    struct Closure<F>(F);
+    impl<F: FnOnce() -> Result<(), StageError> + Send> Stage for Closure<F> {
+        fn run(self: Box<Self>) -> Result<(), StageError> {
+            self.0()
+        }
+    }
+    Box::new(Closure(run))
+}
+
+/// How far a sender is: sends begun and sends that returned `Ok`.
+#[derive(Debug, Default)]
+pub struct Progress {
+    begun: AtomicU64,
+    complete: AtomicU64,
+}
+
+impl Progress {
+    /// Sends and counts.
+    ///
+    /// # Errors
+    /// As [`Output::send`].
+    pub fn send<T: Payload>(&self, output: &mut Output<T>, item: T) -> Result<(), StageError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        output.send(item)?;
+        self.complete.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Sends begun.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Sends that returned `Ok`.
+    pub fn complete(&self) -> u64 {
+        self.complete.load(Ordering::SeqCst)
+    }
+}
+
+/// The packets that a collecting sink has taken so far. Cloning is cheap.
+#[derive(Debug, Clone, Default)]
+pub struct Collected {
+    packets: Arc<Mutex<Vec<Packet<Token>>>>,
+}
+
+impl Collected {
+    /// Adds a packet.
+    pub fn push(&self, packet: Packet<Token>) {
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
+    }
+
+    /// All packets in order.
+    pub fn packets(&self) -> Vec<Packet<Token>> {
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The numbers of the tokens in order.
+    pub fn values(&self) -> Vec<u64> {
+        let value = |packet: &Packet<Token>| match packet {
+            Packet::Item(token) => Some(token.value),
+            Packet::Mark(_) | Packet::End => None,
+        };
+        self.packets().iter().filter_map(value).collect()
+    }
+
+    /// Whether `End` came, and as the last packet.
+    pub fn ended(&self) -> bool {
+        self.packets().last() == Some(&Packet::End)
+    }
+}
+
+/// Lets a stage through a given number of times. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    shared: Arc<(Mutex<u64>, Condvar)>,
+}
+
+impl Gate {
+    /// A gate that lets nothing through yet.
+    pub fn closed() -> Self {
+        Self { shared: Arc::new((Mutex::new(0), Condvar::new())) }
+    }
+
+    /// A gate that lets everything through.
+    pub fn open() -> Self {
+        let gate = Self::closed();
+        gate.release();
+        gate
+    }
+
+    /// Lets `times` more through.
+    pub fn allow(&self, times: u64) {
+        let (left, changed) = &*self.shared;
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_add(times);
+        changed.notify_all();
+    }
+
+    /// Lets everything through from now on.
+    pub fn release(&self) {
+        self.allow(u64::MAX);
+    }
+
+    /// Waits to be let through.
+    pub fn pass(&self) {
+        let (left, changed) = &*self.shared;
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = changed.wait_while(left, |left| *left == 0).unwrap_or_else(PoisonError::into_inner);
+        if *left != u64::MAX {
+            *left -= 1;
+        }
+    }
+}
+
+/// Waits until `state` gives `wanted`.
+///
+/// # Panics
+/// When it does not within 20 seconds.
+pub fn eventually<S: PartialEq + Debug>(wanted: S, state: impl Fn() -> S) {
+    let start = Instant::now();
+    loop {
+        let now = state();
+        if now == wanted {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "still {now:?} after {PATIENCE:?}, {wanted:?} was expected");
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// Checks for 10 milliseconds that `state` stays `wanted`: for what must never happen, where there is nothing
+/// to wait for.
+///
+/// # Panics
+/// When it changes.
+pub fn stays<S: PartialEq + Debug>(wanted: S, state: impl Fn() -> S) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(10) {
+        let now = state();
+        assert_eq!(now, wanted);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs `work` on a thread of its own and returns what it returns.
+///
+/// # Panics
+/// When it panics, and when it does not return within `limit`: a deadlock fails the test in place of
+/// hanging it.
+pub fn within<R: Send + 'static>(limit: Duration, work: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, done) = crossbeam_channel::bounded(1);
+    let worker = thread::spawn(move || {
+        let _ = sender.send(work());
+    });
+    match done.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(error) if error.is_timeout() => panic!("still running after {limit:?}"),
+        Err(_) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the result is sent before the thread ends"),
+        },
+    }
+}

@@ -1,0 +1,10 @@
+//! The graph format: what it accepts, what it says of mistakes, how it is written and drawn.
+
+mod accepted;
+mod connections;
+mod drawing;
+mod fixture;
+mod hostile;
+mod mistakes;
+mod precedence;
+mod syntax;

@@ -1,0 +1,186 @@
+//! The command line: verbs, options and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use framewise_pipeline::graph::Override;
+
+/// Run NeXtVLAD video-classification pipelines declared as TOML graphs.
+#[derive(Debug, Parser)]
+#[command(name = "framewise", bin_name = "framewise", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done                          70  internal error: a bug
+  64  wrong usage                   73  an output cannot be written
+  65  bad data                      74  reading or writing failed half-way
+  66  an input was not found        78  bad graph or configuration
+  69  a device is not available    130  interrupted";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a graph
+    Run(RunArgs),
+    /// Find everything that is wrong with graphs before a byte is read
+    Check(CheckArgs),
+    /// Draw a graph, its edges labelled with what they carry
+    Graph(DrawArgs),
+    /// List the stage types, or explain one: ports, keys, units, defaults
+    Stages(StagesArgs),
+    /// Print a graph as it would run: configurations merged, defaults written out, --set applied
+    Render(RenderArgs),
+    /// Tell what a TFRecord, weights, checkpoint or model configuration file holds
+    Inspect(InspectArgs),
+}
+
+/// `framewise run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise run graphs/train.toml
+  framewise run graphs/train.toml --set stages.batch.size=32 --set graph.seed=7
+  framewise run graphs/eval.toml --format json > result.json
+
+Progress and messages go to standard error, the result to standard output. Ctrl-C once ends a
+training run in order, after the step in hand, with a checkpoint; twice stops it at once.")]
+pub(crate) struct RunArgs {
+    /// The graph, a TOML file
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+    /// Where the run writes: a new or empty directory [default: runs/NAME-N]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Show only warnings and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Show details
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// No progress display
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+}
+
+/// `--set`, for every verb that resolves a graph.
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// Change one value: stages.NAME.KEY, graph.KEY or use.NAME; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<Override>,
+}
+
+/// `framewise check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  framewise check graphs/*.toml")]
+pub(crate) struct CheckArgs {
+    /// Graphs, TOML files
+    #[arg(required = true, value_name = "GRAPH")]
+    pub(crate) graphs: Vec<PathBuf>,
+}
+
+/// `framewise graph`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise graph graphs/train.toml --format svg > train.svg
+  framewise graph graphs/train.toml --format dot | dot -Tpdf > train.pdf")]
+pub(crate) struct DrawArgs {
+    /// The graph, a TOML file
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+    /// The language of the drawing
+    #[arg(long, value_enum, default_value_t = Drawing::Mermaid)]
+    pub(crate) format: Drawing,
+}
+
+/// `framewise stages`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise stages
+  framewise stages tfrecord_reader
+  framewise stages optimizer --format json")]
+pub(crate) struct StagesArgs {
+    /// Explain this type
+    #[arg(value_name = "TYPE")]
+    pub(crate) type_name: Option<String>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `framewise render`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  framewise render graphs/train.toml --set stages.batch.size=32 > train.resolved.toml")]
+pub(crate) struct RenderArgs {
+    /// The graph, a TOML file
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+}
+
+/// `framewise inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise inspect data/train*.tfrecord
+  framewise inspect --verify runs/nextvlad-train-1
+  framewise inspect configs/model/nextvlad-paddle.toml
+
+The kind of a file is told by its content, not by its name.")]
+pub(crate) struct InspectArgs {
+    /// TFRecord files (plain or compressed), .safetensors files, checkpoints, run directories, model configurations,
+    /// graphs
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs: one JSON value
+    Json,
+}
+
+/// Languages of drawings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// Mermaid, shown by GitHub and many editors
+    Mermaid,
+    /// Graphviz
+    Dot,
+    /// A picture
+    Svg,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,109 @@
+//! What a weights file, a checkpoint or a run directory holds.
+
+use std::path::Path;
+
+use framewise_pipeline::{ErrorKind, Failure};
+use framewise_stages::store::{self, CheckpointInfo, Description, StoreError};
+
+use super::Report;
+use crate::text::{Align, bytes, count, number, plural, table};
+
+/// Endings of running statistics.
+const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
+
+/// Reads manifests and headers; `verify` reads every byte and compares checksums.
+///
+/// # Errors
+/// Nothing is there, or it is damaged.
+pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
+    let found = store::describe(path).map_err(failure)?;
+    let mut report = Report::new(what(&found));
+    if found.path != path {
+        report.fact("checkpoint", found.path.display().to_string());
+    }
+    report.fact("size", bytes(found.bytes));
+    if let Some(checkpoint) = &found.checkpoint {
+        progress(&mut report, checkpoint);
+    }
+    report.fact("parameters", format!("{} trainable", count(found.parameter_count())));
+    let running = found.weights.iter().filter(|tensor| RUNNING.iter().any(|end| tensor.name.ends_with(end)));
+    report.fact("running statistics", count(running.map(|tensor| tensor.elements()).sum()));
+    if !found.moments.is_empty() {
+        let elements = found.moments.iter().map(|tensor| tensor.elements()).sum();
+        let tensors = plural(found.moments.len() as u64, "tensor");
+        report.fact("moments", format!("{} in {tensors}", count(elements)));
+    }
+    for (name, value) in found.checkpoint.iter().flat_map(|checkpoint| &checkpoint.metrics) {
+        report.fact(name, number(*value));
+    }
+    others(&mut report, path, &found);
+    if verify {
+        let files = store::verify(&found.path).map_err(failure)?;
+        let total = files.iter().map(|(_, length)| length).sum();
+        let checked =
+            if found.checkpoint.is_some() { "every checksum" } else { "the structure; it has no checksum" };
+        report.fact(
+            "verified",
+            format!("{checked} ({}, {})", plural(files.len() as u64, "file"), bytes(total)),
+        );
+    }
+    let rows = found.weights.iter().map(|tensor| {
+        let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        vec![
+            format!("    {}", tensor.name),
+            tensor.dtype.clone(),
+            format!("[{shape}]"),
+            count(tensor.elements()),
+        ]
+    });
+    report.details += &format!("  {}\n", plural(found.weights.len() as u64, "tensor"));
+    report.details +=
+        &table(&[Align::Left, Align::Left, Align::Left, Align::Right], &rows.collect::<Vec<_>>());
+    Ok(report)
+}
+
+fn what(found: &Description) -> String {
+    match &found.checkpoint {
+        Some(checkpoint) => format!("checkpoint of step {}", count(checkpoint.step)),
+        None => "weights (safetensors)".to_owned(),
+    }
+}
+
+fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {
+    report.fact("step", count(checkpoint.step));
+    report.fact("epoch", count(checkpoint.epoch));
+    report.fact("samples", count(checkpoint.samples));
+    report.fact("updates", count(checkpoint.updates));
+    report.fact("seed", checkpoint.seed.to_string());
+    if let Some(name) = checkpoint.model.get("name").and_then(serde_json::Value::as_str) {
+        report.fact("model", name);
+    }
+    report.fact("written by", format!("framewise {} (format {})", checkpoint.framewise, checkpoint.format));
+}
+
+/// The other checkpoints of a run directory, with what is wrong with them.
+fn others(report: &mut Report, path: &Path, found: &Description) {
+    if found.checkpoint.is_none() || found.path == path {
+        return;
+    }
+    let Some(directory) = found.path.parent() else { return };
+    // The one that was found could be read, so its directory can be listed; if not, there is nothing to add.
+    for entry in store::list(directory).unwrap_or_default() {
+        if entry.path != found.path {
+            let state =
+                entry.problem.as_ref().map_or(String::new(), |problem| format!(" (incomplete: {problem})"));
+            report.fact("also", format!("{}{state}", entry.path.display()));
+        }
+    }
+}
+
+fn failure(error: StoreError) -> Failure {
+    let kind = match &error {
+        StoreError::Missing { .. } => ErrorKind::NotFound,
+        StoreError::Read { source, .. } => crate::exit::read_kind(source),
+        StoreError::Write { .. } => ErrorKind::CannotWrite,
+        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
+        StoreError::Tensor { .. } => ErrorKind::Internal,
+    };
+    Failure::new(kind, error)
+}

@@ -1,0 +1,37 @@
+//! The settings of the process that must stand before its first thread starts: threads and memory.
+//!
+//! Law: they change how fast a run is, never its result.
+
+/// The number of threads of every computation. Without it candle asks the system for the number of cores before every
+/// matrix product: it opens and parses /proc/cpuinfo each time, which took two thirds of a quickstart run on two cores.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
+/// How long the allocator keeps freed memory before it returns it to the system; -1 is for ever. A training step frees
+/// and fetches the same gigabytes again and again: with the allocator's default, faulting the pages in cost 1 to 2 seconds
+/// of a 4 second step at full size.
+const KEEP_MEMORY: &str = "MIMALLOC_PURGE_DELAY";
+
+/// Settles both, unless the user has.
+///
+/// A process cannot safely set a variable of its own environment (and the allocator has read its own by now), so this one
+/// starts itself again with them, in place: same process, same arguments.
+#[cfg(unix)]
+pub(crate) fn settle() {
+    use std::os::unix::process::CommandExt;
+
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = [(THREADS, cores.to_string()), (KEEP_MEMORY, "-1".to_owned())];
+    let missing: Vec<_> = wanted.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+    let (false, Ok(program)) = (missing.is_empty(), std::env::current_exe()) else { return };
+    let mut arguments = std::env::args_os();
+    let mut again = std::process::Command::new(program);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    // Returns only if it failed (the program's file was replaced, say). Then the run is slower, not wrong.
+    let _ = again.args(arguments).envs(missing).exec();
+}
+
+/// Does nothing where a process cannot start itself again in place.
+#[cfg(not(unix))]
+pub(crate) fn settle() {}

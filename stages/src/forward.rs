@@ -1,0 +1,227 @@
+//! `nextvlad_forward`: logits of a step's videos, with the tape in training.
+//!
+//! Laws: in training, step n is computed with weights version n; the result does not depend on how many devices the
+//! shards are spread over.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use framewise_pipeline::{
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
+    Settings, Stage, StageContext, StageError, Wiring,
+};
+
+use crate::device::{self, check_devices, devices_key};
+use crate::model::{DeviceBatch, Dropout, Model, Weights};
+use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_config, nextvlad_keys, weights_of};
+use crate::parallel::per_device;
+use crate::payload::{Batch, ForwardPass, ForwardShard, Step, WeightsVersion, rows_of};
+
+/// The stage type.
+pub(crate) struct NextVladForward;
+
+struct Forward {
+    model: Arc<dyn Model>,
+    devices: Vec<Device>,
+    training: bool,
+    seed: u64,
+    /// The weights in use, with a copy on each other device.
+    replicas: Option<Replicas>,
+    steps: Input<Step>,
+    weights: Input<WeightsVersion>,
+    output: Output<ForwardPass>,
+    context: StageContext,
+}
+
+struct Replicas {
+    version: u64,
+    per_device: Vec<Arc<Weights>>,
+}
+
+impl Component for NextVladForward {
+    fn type_name(&self) -> &'static str {
+        "nextvlad_forward"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Computes NeXtVLAD's logits for every shard of a step. In mode train it takes a new version of the weights for \
+         each step and keeps the tape for backward; in mode evaluate it uses running statistics and the one version it \
+         gets."
+    }
+
+    fn keys(&self) -> Vec<KeySpec> {
+        let mut keys = vec![
+            KeySpec::new(
+                "mode",
+                KeyKind::OneOf(&["train", "evaluate"]),
+                "train: batch statistics, dropout and a tape; evaluate: running statistics, no dropout, no tape.",
+            )
+            .default("train"),
+            devices_key(),
+        ];
+        keys.extend(nextvlad_keys());
+        keys
+    }
+
+    fn ports(&self, settings: &Settings) -> Ports {
+        let config = nextvlad_config(settings);
+        let rows = rows_of::<Step>(Some((config.rgb_size as u64, config.audio_size as u64)));
+        Ports {
+            inputs: vec![
+                InputPort::new::<Step>("batches", rows),
+                InputPort::new::<WeightsVersion>("weights", weights_of(settings)),
+            ],
+            outputs: vec![OutputPort::new::<ForwardPass>("passes", PayloadType::of::<ForwardPass>(), 1)],
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
+        let mut problems = check_nextvlad(settings);
+        problems.extend(check_devices(settings));
+        problems
+    }
+
+    fn finishes_on_request(&self) -> bool {
+        true
+    }
+
+    fn build(
+        &self,
+        settings: &Settings,
+        wiring: &mut Wiring,
+        context: &StageContext,
+    ) -> Result<Box<dyn Stage>, Failure> {
+        Ok(Box::new(Forward {
+            model: nextvlad(settings)?,
+            devices: device::open(&device::names(settings))?,
+            training: settings.text("mode") == "train",
+            seed: context.seed,
+            replicas: None,
+            steps: wiring.input("batches")?,
+            weights: wiring.input("weights")?,
+            output: wiring.output("passes")?,
+            context: context.clone(),
+        }))
+    }
+}
+
+impl Stage for Forward {
+    fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        loop {
+            match self.steps.recv()? {
+                Packet::Item(step) => {
+                    if self.training && self.context.stop.finish_requested() {
+                        // As if the input had ended here: the steps done so far reach the checkpoint.
+                        return Ok(());
+                    }
+                    if self.training || self.replicas.is_none() {
+                        self.take_weights()?;
+                    }
+                    let pass = self.pass(&step)?;
+                    self.output.send(pass)?;
+                }
+                Packet::Mark(mark) => self.output.mark(mark)?,
+                Packet::End => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Forward {
+    fn take_weights(&mut self) -> Result<(), StageError> {
+        // Drop the last version first: the optimiser writes the next but one into its buffers.
+        self.replicas = None;
+        loop {
+            match self.weights.recv()? {
+                Packet::Item(WeightsVersion { version, weights }) => {
+                    check_shapes(&*self.model, &weights)?;
+                    let place = |device: &Device| {
+                        if weights.device().is_none_or(|d| d.same_device(device)) {
+                            Ok(weights.clone())
+                        } else {
+                            weights.to_device(device).map(Arc::new)
+                        }
+                    };
+                    let per_device = self.devices.iter().map(place).collect::<candle_core::Result<_>>();
+                    let per_device = per_device.map_err(|e| compute_failure("copying the weights", &e))?;
+                    self.replicas = Some(Replicas { version, per_device });
+                    return Ok(());
+                }
+                Packet::Mark(_) => {}
+                Packet::End => {
+                    return Err(Failure::internal("the weights ended before the batches").into());
+                }
+            }
+        }
+    }
+
+    fn pass(&self, step: &Step) -> Result<ForwardPass, StageError> {
+        let replicas = self.replicas.as_ref().expect("weights are taken before the first step");
+        if self.training && replicas.version != step.index {
+            let version = replicas.version;
+            return Err(
+                Failure::internal(format!("step {} with weights version {version}", step.index)).into()
+            );
+        }
+        let count = step.shards.len();
+        let places = (0..count).map(|shard| device::place(shard, count, self.devices.len()));
+        let computed = per_device(places.map(|device| (device, device)).collect(), |shard, device| {
+            self.shard(step, shard, device, &replicas.per_device[device])
+        });
+        let shards = computed
+            .into_iter()
+            .collect::<candle_core::Result<_>>()
+            .map_err(|e| compute_failure(&format!("forward of step {}", step.index), &e))?;
+        Ok(ForwardPass { step: step.index, epoch: step.epoch, shards })
+    }
+
+    fn shard(
+        &self,
+        step: &Step,
+        shard: usize,
+        device: usize,
+        weights: &Arc<Weights>,
+    ) -> candle_core::Result<ForwardShard> {
+        let batch = &step.shards[shard];
+        let frames = to_device(batch, &self.devices[device])?;
+        let (logits, moments) = if self.training {
+            let dropout = Dropout::Seeded { seed: self.seed, step: step.index, shard: shard as u64 };
+            let forward = self.model.forward_train(weights, &frames, &dropout)?;
+            (forward.logits, Some(Arc::new(forward.moments)))
+        } else {
+            (self.model.forward_eval(weights, &frames)?, None)
+        };
+        Ok(ForwardShard { device, batch: batch.clone(), weights: weights.clone(), logits, moments })
+    }
+}
+
+/// The packed frames of a batch as tensors on a device.
+pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<DeviceBatch> {
+    let frames = batch.frames();
+    let rows = |data: &[u8]| Tensor::from_slice(data, (frames, data.len() / frames.max(1)), device);
+    Ok(DeviceBatch { rgb: rows(&batch.rgb)?, audio: rows(&batch.audio)?, lengths: batch.lengths.clone() })
+}
+
+fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
+    let wanted = model.parameters();
+    for (spec, tensor) in wanted.iter().zip(&weights.parameters) {
+        if tensor.dims() != spec.shape {
+            return Err(Failure::config(format!(
+                "the weights do not fit this model: tensor `{}` is {:?}, the graph's model wants {:?}",
+                spec.name,
+                tensor.dims(),
+                spec.shape
+            )));
+        }
+    }
+    if wanted.len() == weights.parameters.len() {
+        Ok(())
+    } else {
+        Err(Failure::config("the weights belong to another kind of model"))
+    }
+}
+
+/// The failure of a computation on a device; out-of-memory is told as such by candle's own message.
+pub(crate) fn compute_failure(what: &str, error: &candle_core::Error) -> Failure {
+    Failure::internal(format!("{what}: {error}"))
+}

@@ -1,0 +1,110 @@
+//! `load_weights`: one version of the weights from a checkpoint or a weights file.
+//!
+//! Law: a tensor that is missing or has another shape is an error that names it and both shapes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use framewise_pipeline::{
+    Component, ErrorKind, Failure, KeyKind, KeySpec, Output, OutputPort, Ports, Settings, Stage,
+    StageContext, StageError, Wiring,
+};
+
+use crate::model::{Model, Weights};
+use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::payload::WeightsVersion;
+use crate::store::{self, StoreError};
+
+/// The stage type.
+pub(crate) struct LoadWeights;
+
+/// Weights that the caller of a run hands to its `load_weights` stage in place of a file: an evaluation inside a
+/// training run.
+#[derive(Debug, Clone)]
+pub struct InjectedWeights(pub WeightsVersion);
+
+struct Loading {
+    version: WeightsVersion,
+    output: Output<WeightsVersion>,
+}
+
+impl Component for LoadWeights {
+    fn type_name(&self) -> &'static str {
+        "load_weights"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Reads the weights of a checkpoint, a run directory (its newest checkpoint) or a .safetensors file, checks them \
+         against the model, and sends them once. Inside an `evaluate` stage it sends the weights of the training run."
+    }
+
+    fn keys(&self) -> Vec<KeySpec> {
+        let mut keys = vec![
+            KeySpec::new(
+                "path",
+                KeyKind::Path,
+                "A checkpoint directory, a directory of checkpoints, a run directory, or a .safetensors file.",
+            )
+            .required(),
+        ];
+        keys.extend(nextvlad_keys());
+        keys
+    }
+
+    fn ports(&self, settings: &Settings) -> Ports {
+        Ports {
+            inputs: vec![],
+            outputs: vec![OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1)],
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
+        check_nextvlad(settings)
+    }
+
+    fn build(
+        &self,
+        settings: &Settings,
+        wiring: &mut Wiring,
+        context: &StageContext,
+    ) -> Result<Box<dyn Stage>, Failure> {
+        let version = match context.resources.get::<InjectedWeights>() {
+            Some(injected) => injected.0.clone(),
+            None => {
+                let path = PathBuf::from(settings.text("path"));
+                let weights = read(&path, &nextvlad(settings)?, &Device::Cpu)?;
+                WeightsVersion { version: 0, weights: Arc::new(weights) }
+            }
+        };
+        Ok(Box::new(Loading { version, output: wiring.output("weights")? }))
+    }
+}
+
+impl Stage for Loading {
+    fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        self.output.send(self.version)
+    }
+}
+
+/// Reads weights for `model` from a checkpoint, run directory or weights file.
+///
+/// # Errors
+/// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
+pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
+    let tensors = store::load_weights(path).map_err(store_failure)?;
+    Weights::from_named(model.clone(), tensors, device, DType::F32)
+        .map_err(|e| Failure::data(format!("{}: {e}", path.display())))
+}
+
+/// The failure of writing or reading a checkpoint.
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    let kind = match &error {
+        StoreError::Write { .. } => ErrorKind::CannotWrite,
+        StoreError::Read { .. } => ErrorKind::Io,
+        StoreError::Missing { .. } => ErrorKind::NotFound,
+        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
+        StoreError::Tensor { .. } => ErrorKind::Internal,
+    };
+    Failure::new(kind, error)
+}

@@ -1,0 +1,306 @@
+//! `optimizer`: Adam on the mean gradient of each step; the source of the weights loop.
+//!
+//! Laws: version 0 is sent before any input; version n+1 is made from version n and the gradients of step n; no
+//! version changes once it was sent. Version n+1 is written into the buffers of an older version that nobody holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candle_core::DType;
+use framewise_pipeline::context::Level;
+use framewise_pipeline::{
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
+    Results, Settings, Stage, StageContext, StageError, Wiring,
+};
+use serde::Deserialize;
+
+use crate::device::{self, check_devices, devices_key};
+use crate::forward::compute_failure;
+use crate::model::{BatchMoments, Model, Weights};
+use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::optim::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind};
+use crate::payload::{TrainState, Update, WeightsVersion};
+
+/// The stage type.
+pub(crate) struct Optimizer;
+
+#[derive(Deserialize)]
+struct Config {
+    learning_rate: f64,
+    decay: f64,
+    decay_samples: u64,
+    milestone_epochs: Vec<u64>,
+    milestone_factors: Vec<f64>,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    epsilon_place: EpsilonPlace,
+    l2: f64,
+    l2_parameters: Vec<String>,
+    clip: String,
+    clip_norm: f64,
+    init_from: Option<PathBuf>,
+    eigenvalues: Option<PathBuf>,
+}
+
+struct Optimizing {
+    adam: Adam,
+    schedule: Schedule,
+    model: Arc<dyn Model>,
+    current: Version,
+    /// Older versions, oldest first. Some may still be held by an evaluation or a checkpoint being written.
+    retired: Vec<Version>,
+    step: u64,
+    samples: u64,
+    gradients: Input<Update>,
+    weights: Output<WeightsVersion>,
+    states: Output<TrainState>,
+    results: Arc<Results>,
+}
+
+#[derive(Clone)]
+struct Version {
+    weights: Arc<Weights>,
+    moments: Arc<Moments>,
+}
+
+/// Retired versions kept in the hope of their buffers. One is enough when nothing but the loop holds versions.
+const KEEP_RETIRED: usize = 2;
+
+impl Component for Optimizer {
+    fn type_name(&self) -> &'static str {
+        "optimizer"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Applies Adam to the mean gradient of each step and sends the next version of the weights. Its `weights` output is \
+         delayed: it sends version 0, drawn from the seed or read from init_from, before its first input, which closes the \
+         training loop. `states` carries everything a checkpoint stores, once a step."
+    }
+
+    fn keys(&self) -> Vec<KeySpec> {
+        let mut keys = vec![
+            KeySpec::new("learning_rate", KeyKind::Float(0.0..=10.0), "The learning rate at the start.").default(2e-4),
+            KeySpec::new("decay", KeyKind::Float(0.0..=1.0), "Factor on the learning rate every decay_samples videos.")
+                .default(0.8),
+            KeySpec::new(
+                "decay_samples",
+                KeyKind::at_least(0),
+                "Videos seen between two decays: lr = learning_rate · decay^floor(seen / decay_samples). 0 never decays.",
+            )
+            .default(2_000_000)
+            .unit("videos"),
+            KeySpec::new(
+                "milestone_epochs",
+                KeyKind::Integers(1..=1 << 32),
+                "Epochs from which the factors of milestone_factors hold, ascending; in place of decay.",
+            )
+            .default(toml::Value::Array(vec![]))
+            .unit("epochs"),
+            KeySpec::new(
+                "milestone_factors",
+                KeyKind::Floats(0.0..=1e6),
+                "For each milestone epoch the factor on learning_rate (not on the factor before it).",
+            )
+            .default(toml::Value::Array(vec![])),
+            KeySpec::new("beta1", KeyKind::Float(0.0..=0.999_999), "Adam's decay of the first moment.").default(0.9),
+            KeySpec::new("beta2", KeyKind::Float(0.0..=0.999_999_9), "Adam's decay of the second moment.").default(0.999),
+            KeySpec::new("epsilon", KeyKind::Float(0.0..=1.0), "Adam's epsilon.").default(1e-8),
+            KeySpec::new(
+                "epsilon_place",
+                KeyKind::OneOf(&["after_correction", "before_correction"]),
+                "after_correction: m̂ / (sqrt(v̂) + ε); before_correction: TensorFlow's lr·sqrt(1−β2^t)/(1−β1^t) · m/(sqrt(v)+ε).",
+            )
+            .default("after_correction"),
+            KeySpec::new("l2", KeyKind::Float(0.0..=1e3), "Adds l2·w to the gradient of l2_parameters.").default(1e-5),
+            KeySpec::new("l2_parameters", KeyKind::Texts, "Parameters that l2 applies to.").default(toml::Value::Array(
+                vec!["classifier.weight".into(), "classifier.bias".into()],
+            )),
+            KeySpec::new(
+                "clip",
+                KeyKind::OneOf(&["off", "global", "per_variable"]),
+                "Clips gradients to clip_norm: by their norm over all parameters, or each parameter's by its own.",
+            )
+            .default("off"),
+            KeySpec::new("clip_norm", KeyKind::Float(1e-12..=1e12), "The norm to clip to.").default(1.0),
+            KeySpec::new(
+                "init_from",
+                KeyKind::Path,
+                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
+            ),
+            KeySpec::new(
+                "eigenvalues",
+                KeyKind::Path,
+                "The .npy file of the YouTube-8M PCA release: visual features are multiplied with sqrt(eigenvalue) + 1e-4, \
+                 which reverses the whitening. The factors become part of the weights. Without it they are 1.",
+            ),
+            devices_key(),
+        ];
+        keys.extend(nextvlad_keys());
+        keys
+    }
+
+    fn ports(&self, settings: &Settings) -> Ports {
+        Ports {
+            inputs: vec![InputPort::new::<Update>("gradients", PayloadType::of::<Update>())],
+            outputs: vec![
+                OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1).delayed(),
+                OutputPort::new::<TrainState>("states", PayloadType::of::<TrainState>(), 1),
+            ],
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
+        let mut problems = check_nextvlad(settings);
+        problems.extend(check_devices(settings));
+        if let Ok(config) = settings.parse::<Config>() {
+            if config.milestone_epochs.len() != config.milestone_factors.len() {
+                problems
+                    .push(("milestone_factors", "one factor is needed for each of milestone_epochs".into()));
+            }
+            if config.init_from.is_some() && config.eigenvalues.is_some() {
+                problems.push(("eigenvalues", "the weights of init_from bring their own factors".into()));
+            }
+            if !config.milestone_epochs.is_sorted_by(|a, b| a < b) {
+                problems.push(("milestone_epochs", "milestones must ascend".into()));
+            }
+            let names: Vec<_> = nextvlad(settings).map(|m| m.parameters()).unwrap_or_default();
+            let unknown = config.l2_parameters.iter().filter(|name| !names.iter().any(|p| p.name == **name));
+            if !names.is_empty() {
+                problems
+                    .extend(unknown.map(|n| ("l2_parameters", format!("the model has no parameter `{n}`"))));
+            }
+        }
+        problems
+    }
+
+    fn build(
+        &self,
+        settings: &Settings,
+        wiring: &mut Wiring,
+        context: &StageContext,
+    ) -> Result<Box<dyn Stage>, Failure> {
+        let config: Config = settings.parse()?;
+        let model = nextvlad(settings)?;
+        // The weights live on the first device; forward copies them to the others.
+        let device = device::open(&device::names(settings)[..1])?.remove(0);
+        let mut weights = match &config.init_from {
+            Some(path) => crate::load_weights::read(path, &model, &device)?,
+            None => Weights::initial(model.clone(), context.seed, &device, DType::F32)
+                .map_err(|e| compute_failure("drawing the initial weights", &e))?,
+        };
+        if let Some(path) = &config.eigenvalues {
+            crate::eigenvalues::apply(path, &mut weights)?;
+        }
+        context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
+        let moments =
+            Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+        Ok(Box::new(Optimizing {
+            adam: Adam { config: adam(&config) },
+            schedule: schedule(&config),
+            model,
+            current: Version { weights: Arc::new(weights), moments: Arc::new(moments) },
+            retired: Vec::new(),
+            step: 0,
+            samples: 0,
+            gradients: wiring.input("gradients")?,
+            weights: wiring.output("weights")?,
+            states: wiring.output("states")?,
+            results: context.results.clone(),
+        }))
+    }
+}
+
+fn adam(config: &Config) -> AdamConfig {
+    let norm = config.clip_norm;
+    AdamConfig {
+        beta1: config.beta1,
+        beta2: config.beta2,
+        epsilon: config.epsilon,
+        epsilon_place: config.epsilon_place,
+        l2: config.l2,
+        l2_parameters: config.l2_parameters.clone(),
+        clip: match config.clip.as_str() {
+            "global" => Clip::Global { norm },
+            "per_variable" => Clip::PerVariable { norm },
+            _ => Clip::Off,
+        },
+    }
+}
+
+fn schedule(config: &Config) -> Schedule {
+    let milestones = config.milestone_epochs.iter().copied().zip(config.milestone_factors.iter().copied());
+    let kind = if config.milestone_epochs.is_empty() {
+        ScheduleKind::Samples { decay: config.decay, every_samples: config.decay_samples }
+    } else {
+        ScheduleKind::Epochs { milestones: milestones.collect() }
+    };
+    Schedule { base: config.learning_rate, kind }
+}
+
+impl Stage for Optimizing {
+    fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        self.send_weights()?;
+        loop {
+            match self.gradients.recv()? {
+                Packet::Item(update) => self.step(update)?,
+                Packet::Mark(mark) => self.states.mark(mark)?,
+                Packet::End => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Optimizing {
+    fn send_weights(&mut self) -> Result<(), StageError> {
+        self.weights.send(WeightsVersion { version: self.step, weights: self.current.weights.clone() })
+    }
+
+    fn step(&mut self, update: Update) -> Result<(), StageError> {
+        let learning_rate = self.schedule.rate(self.samples, update.epoch);
+        let next = self
+            .update(&update, learning_rate)
+            .map_err(|e| compute_failure(&format!("optimizer step {}", update.step), &e))?;
+        let previous = std::mem::replace(&mut self.current, next);
+        self.retired.push(previous);
+        if self.retired.len() > KEEP_RETIRED {
+            self.retired.remove(0);
+        }
+        self.step += 1;
+        self.samples += update.videos as u64;
+        self.results.set("steps", self.step as f64);
+        self.results.set("examples", self.samples as f64);
+        // The loop first: the next step can begin while the state is being written down.
+        self.send_weights()?;
+        if self.states.is_connected() {
+            self.states.send(TrainState {
+                step: self.step,
+                epoch: update.epoch,
+                samples: self.samples,
+                learning_rate,
+                weights: self.current.weights.clone(),
+                moments: self.current.moments.clone(),
+                metrics: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Version> {
+        let recycled = self.recycle();
+        let Version { weights, moments } = &self.current;
+        let (mut next, moments) =
+            self.adam.update(weights, moments, &update.gradients, learning_rate, recycled)?;
+        let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
+        next.buffers = self.model.fold_moments(weights, &shards)?;
+        Ok(Version { weights: Arc::new(next), moments: Arc::new(moments) })
+    }
+
+    /// The buffers of an old version that nobody holds any more.
+    fn recycle(&mut self) -> Option<(Weights, Moments)> {
+        let free = |v: &Version| Arc::strong_count(&v.weights) == 1 && Arc::strong_count(&v.moments) == 1;
+        let index = self.retired.iter().position(free)?;
+        let Version { weights, moments } = self.retired.remove(index);
+        Some((Arc::into_inner(weights)?, Arc::into_inner(moments)?))
+    }
+}

@@ -1,0 +1,105 @@
+//! Ctrl-C and SIGTERM, sent to the binary.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cli_support::{Desk, Said, graph, names};
+
+/// More epochs than any test waits for.
+const ENDLESS: &str = "stages.videos.epochs=1000000";
+
+fn start(desk: &Desk, args: &[&str]) -> Child {
+    desk.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn end(child: Child) -> Said {
+    Said::of(child.wait_with_output().unwrap())
+}
+
+fn has_line(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'))
+}
+
+/// A training run that has made some steps.
+fn training(desk: &Desk, format: &str) -> Child {
+    let path = graph("quickstart.toml");
+    let every = ["--set", "stages.report.every_steps=2", "--set", "stages.evaluate.every_epochs=0"];
+    let args =
+        [&["run", &path, "--run-dir", "run", "--format", format, "--set", ENDLESS], &every[..]].concat();
+    let child = start(desk, &args);
+    wait_until("a report", || has_line(&desk.path("run/metrics.jsonl")));
+    child
+}
+
+#[test]
+fn the_first_ctrl_c_ends_training_with_a_checkpoint() {
+    for (signal, format) in [("-INT", "text"), ("-TERM", "json")] {
+        let desk = Desk::new();
+        let child = training(&desk, format);
+        send(&child, signal);
+        let said = end(child).expect(130);
+        assert!(said.err.contains("finishing the step in hand and writing a checkpoint"), "{}", said.err);
+        let checkpoint =
+            names(&desk.path("run/checkpoints")).into_iter().rfind(|n| n.starts_with("step-")).unwrap();
+        if format == "text" {
+            assert!(
+                said.out.contains(&format!("checkpoint     run/checkpoints/{checkpoint}")),
+                "{}",
+                said.out
+            );
+            assert!(said.out.contains("interrupted in"), "{}", said.out);
+        } else {
+            let result: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+            assert_eq!(result["status"], "interrupted");
+            assert!(said.err.contains(&checkpoint), "{}", said.err);
+        }
+        // The checkpoint is whole.
+        desk.framewise(&["inspect", "--verify", "run"]).expect(0);
+    }
+}
+
+#[test]
+fn the_second_ctrl_c_stops_at_once() {
+    let desk = Desk::new();
+    let child = training(&desk, "text");
+    // The first may end the run by itself before the second arrives, so both are sent at once, as far as that goes.
+    send(&child, "-INT");
+    send(&child, "-INT");
+    let said = end(child).expect(130);
+    assert!(said.err.contains("press Ctrl-C again to stop at once"), "{}", said.err);
+}
+
+#[test]
+fn a_graph_that_does_not_train_stops_at_the_first_and_commits_nothing() {
+    let desk = Desk::new();
+    desk.write(
+        "endless.toml",
+        "[stages.videos]\ntype = \"synthetic_videos\"\nvideos = 100000000\n\n\
+         [stages.out]\ntype = \"tfrecord_writer\"\nfrom = \"videos\"\npath = \"videos.tfrecord\"\n",
+    );
+    let child = start(&desk, &["run", "endless.toml", "--run-dir", "run"]);
+    let writing = || {
+        desk.path("run").is_dir() && names(&desk.path("run")).iter().any(|n| n.contains("videos.tfrecord"))
+    };
+    wait_until("the file begun", writing);
+    send(&child, "-TERM");
+    let said = end(child).expect(130);
+    assert!(said.err.contains("stopping"), "{}", said.err);
+    assert!(said.out.contains("interrupted"), "{}", said.out);
+    assert!(!desk.path("run/videos.tfrecord").exists());
+}

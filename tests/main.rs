@@ -1,0 +1,21 @@
+//! The laws of Framewise, one module each, over the crates and the binary as users have them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod cli_support;
+mod common;
+
+mod capacity_and_workers;
+mod cli_inspect;
+mod cli_run;
+mod cli_signals;
+mod cli_stages;
+mod devices;
+mod evaluation;
+mod failure;
+mod full_size;
+mod graphs;
+mod mistakes;
+mod plain_loop;
+mod quickstart;
+mod registry;
