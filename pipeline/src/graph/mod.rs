@@ -15,6 +15,7 @@ mod files;
 mod overrides;
 mod paths;
 mod render;
+mod repair;
 mod repeated;
 mod resolved;
 mod settings;

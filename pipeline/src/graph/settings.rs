@@ -100,8 +100,14 @@ pub(crate) fn resolve<'r>(
     if draft.sound && !draft.damaged {
         for (key, message) in component.check(&draft.settings) {
             let place = draft.origins.get(key).copied().unwrap_or(draft.header);
+            // A graph that this one names brings the rendered messages of its own.
+            let (message, details) = message.split_once('\n').unwrap_or((&message, ""));
             let message = format!("stage {}: {message}", words::name(&draft.name));
-            loading.report.push(Diagnostic::error(place, message));
+            let diagnostic = Diagnostic::error(place, message);
+            loading.report.push(match details.trim_end() {
+                "" => diagnostic,
+                details => diagnostic.note(details),
+            });
         }
     }
     draft

@@ -146,7 +146,7 @@ fn model_check(settings: &Settings) -> Vec<(&'static str, String)> {
     if settings.integer("hidden").is_multiple_of(settings.integer("groups").max(1)) {
         return Vec::new();
     }
-    vec![("groups", "`groups` must divide `hidden`".to_owned())]
+    vec![("groups", "`groups` must divide `hidden`\n  a detail".to_owned())]
 }
 
 fn optimizer_ports(_: &Settings) -> Ports {
@@ -160,6 +160,7 @@ fn writer_keys() -> Vec<KeySpec> {
     vec![
         KeySpec::new("path", KeyKind::Path, "The file to write.").required(),
         KeySpec::new("note", KeyKind::Text, "A text.").default(""),
+        KeySpec::new("log", KeyKind::OutputPath, "A file to write in the run directory.").default("log.txt"),
     ]
 }
 

@@ -133,6 +133,9 @@ fn paths_are_relative_to_where_they_are_written() {
     let cwd = std::env::current_dir().expect("a working directory");
     assert_eq!(videos.text("index"), cwd.join("index").to_str().expect("UTF-8"));
     assert_eq!(videos.text("cache"), "", "empty by default stays empty");
+    assert_eq!(stage(&graph, "out").settings.text("log"), "log.txt", "lies in the run directory");
+    let graph = project.load(&["stages.out.log=a/../log"]).expect("no mistakes");
+    assert_eq!(stage(&graph, "out").settings.text("log"), cwd.join("log").to_str().expect("UTF-8"));
 }
 
 #[test]

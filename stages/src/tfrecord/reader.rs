@@ -302,7 +302,7 @@ mod tests {
             read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the gzip stream"),
             "{read:?}"
         );
-        let read = default(b"x\x5e2 + 1 is no zlib stream".to_vec());
+        let read = default(b"x^7 + 1 is no zlib stream".to_vec());
         assert!(
             read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the zlib stream"),
             "{read:?}"
