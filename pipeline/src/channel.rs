@@ -31,7 +31,8 @@ pub(crate) enum Interrupted {
     Disconnected,
 }
 
-/// Whether an operation had to wait; called right before the first wait and not at all without one.
+/// Learns that an operation has to wait: called right before each wait (a send may wait for bytes and then for a
+/// place) and not at all without one.
 pub(crate) trait OnWait {
     fn wait_begins(&mut self);
 }

@@ -6,10 +6,11 @@
 //! - [`component`]: how a stage type describes itself (keys, ports) and is built;
 //! - [`stage`] and [`transform`]: the two tiers in which a stage is written;
 //! - [`port`]: the metered, stoppable ends of a channel that a running stage holds;
-//! - [`engine`]: wiring and running a resolved graph, one thread a stage.
+//! - [`engine`]: wiring and running a resolved graph, one thread a stage;
+//! - [`testing`]: graphs in code, for tests of the engine and of stages.
 //!
-//! Its laws: every channel is bounded; order is kept; `End` travels in band and is sent only by a
-//! stage that returned `Ok`; the first failure stops everything and nothing is committed after it.
+//! Its laws: every channel is bounded; order is kept; `End` comes behind everything that was sent, and only
+//! from a stage that returned `Ok`; the first failure stops everything and nothing is committed after it.
 
 pub mod channel;
 pub mod component;

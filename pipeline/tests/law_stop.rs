@@ -175,6 +175,8 @@ fn after_a_trip_no_port_moves_anything() {
     });
     graph.chain(&["source", "sink"], items(5));
     let running = start(graph);
+    // Both have begun: a stage that has not would not begin after the trip.
+    running.wait_until(&[Activity::Busy, Activity::Busy]);
     eventually(1, || running.monitor.edges()[0].gauge.items());
     running.stop.trip();
     tripped.wait();
