@@ -1,8 +1,8 @@
 //! The TOML graph: parsing with places, resolution and checks, writing and drawing.
 //!
 //! Law: [`load`] reports everything that is wrong at once, and what it returns needs no further check. The
-//! steps, each on what the one before it left: text → [`syntax`] → [`document`] (with `--set` applied) →
-//! [`configs`] → [`settings`] (types, keys, ports) → [`edges`] → [`cycles`] → [`shapes`] → [`ResolvedGraph`].
+//! steps, each on what the one before it left: text → `syntax` → `document` (with `--set` applied) →
+//! `configs` → `settings` (types, keys, ports) → `edges` → `cycles` → `shapes` → [`ResolvedGraph`].
 
 mod configs;
 mod context;

@@ -153,7 +153,7 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// Logits [B, classes] under evaluation: running statistics, no dropout, no tape.
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor>;
 
-    /// The loss of each video [B], summed over classes, of `logits` [B, classes] against `labels` [B, classes]
+    /// The loss of each video, `[B]`, summed over classes, of `logits` [B, classes] against `labels` [B, classes]
     /// (1 where the class applies, else 0; any float type). Finite for any finite logit.
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor>;
 
