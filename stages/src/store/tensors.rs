@@ -149,11 +149,12 @@ fn convert<T: Copy, const N: usize>(
     bytes: impl Fn(T) -> [u8; N],
     put: &mut impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut buffer = Vec::with_capacity(BUFFER);
+    let mut buffer = vec![[0; N]; (BUFFER / N).min(values.len())];
     for chunk in values.chunks(BUFFER / N) {
-        buffer.clear();
-        chunk.iter().for_each(|&value| buffer.extend_from_slice(&bytes(value)));
-        put(&buffer)?;
+        // Slots of a fixed size, not a growing list: on a little-endian machine this becomes a block copy.
+        let slots = &mut buffer[..chunk.len()];
+        slots.iter_mut().zip(chunk).for_each(|(slot, &value)| *slot = bytes(value));
+        put(slots.as_flattened())?;
     }
     Ok(())
 }
