@@ -191,8 +191,8 @@ impl Monitor {
             why += &format!(", the edge out of it {full}% full");
         }
         let advice = if reading.busy / wall < 0.5 {
-            "no stage is busy most of the time: the stages of the training loop wait for each other by nature; a \
-             larger batch gives each more to do at a time"
+            "no stage is busy most of the time: they wait for each other in turn, as the stages of a training loop do by \
+             nature; a larger batch gives each more to do at a time"
         } else if stage.workers > 1 {
             "raise its `workers` if cores are idle"
         } else if main_in.is_none() {

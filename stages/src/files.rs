@@ -53,7 +53,7 @@ pub enum FilesError {
         list: PathBuf,
     },
     /// A file that is missing or cannot be read.
-    #[error("{pattern:?}: {}: {source}", path.display())]
+    #[error("{}{}: {source}", path.display(), named_by(pattern, path))]
     Unreadable {
         /// The pattern that names it.
         pattern: String,
@@ -63,7 +63,7 @@ pub enum FilesError {
         source: io::Error,
     },
     /// A folder, or something else that is no file.
-    #[error("{pattern:?}: {} is not a file", path.display())]
+    #[error("{}{} is not a file", path.display(), named_by(pattern, path))]
     NotAFile {
         /// The pattern that names it.
         pattern: String,
@@ -80,6 +80,11 @@ pub enum FilesError {
         /// The other one, which may be the same.
         second: String,
     },
+}
+
+/// Says which pattern named a path, where that is not plain to see.
+fn named_by(pattern: &str, path: &Path) -> String {
+    if Path::new(pattern) == path { String::new() } else { format!(" (named by {pattern:?})") }
 }
 
 /// The files that `patterns` name, in the order of the patterns.
@@ -233,13 +238,13 @@ mod tests {
         fs::write(at.join("gone"), "nowhere\n").unwrap();
         for (patterns, expected) in [
             (&["z*"][..], "no file matches "),
-            (&["missing"], "\"missing\": "),
+            (&["missing"], "missing (named by \"missing\"): "),
             (&["sub"], "is not a file"),
             (&["sub/"], "is not a file"),
             (&["[a"], "\"[a\" is not a valid pattern"),
             (&["@empty"], "names no file"),
-            (&["@gone"], "nowhere: "),
-            (&["@nolist"], "nolist: "),
+            (&["@gone"], "nowhere (named by \"@gone\"): "),
+            (&["@nolist"], "nolist (named by \"@nolist\"): "),
             (&["a", "?"], "is named twice: by \"a\" and by \"?\""),
             (&[], "no files are named"),
         ] {
