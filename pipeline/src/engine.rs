@@ -228,7 +228,7 @@ impl Pipeline {
                     run_worker(worker, stop, errors);
                 });
                 match spawned {
-                    Ok(handle) => threads.push(handle),
+                    Ok(handle) => threads.push((name, handle)),
                     Err(error) => {
                         let failure = Failure::internal(format!("cannot start a thread: {error}"));
                         record(errors, RunError { stage: name, failure }, stop);
@@ -238,9 +238,11 @@ impl Pipeline {
             }
             let start = Instant::now();
             drop(start_all);
-            for handle in threads {
-                // `run_worker` catches panics of the stage; none of its own is expected.
-                let _ = handle.join();
+            for (stage, handle) in threads {
+                // `run_worker` catches the panics of a stage's body; this one came from a value that it dropped.
+                if let Err(panic) = handle.join() {
+                    record(&first_error, RunError { stage, failure: panicked(panic.as_ref()) }, &self.stop);
+                }
             }
             let wall_seconds = start.elapsed().as_secs_f64();
             drop(all_done);
