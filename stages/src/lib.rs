@@ -34,6 +34,7 @@ mod reader;
 mod registry;
 mod rejects;
 mod report;
+mod resume;
 mod run_log;
 mod shard;
 mod shuffle;
@@ -44,3 +45,4 @@ mod writers;
 
 pub use load_weights::InjectedWeights;
 pub use registry::registry;
+pub use resume::{Cursor, Measured, RejectedRecords, Resume};
