@@ -45,4 +45,4 @@ mod writers;
 
 pub use load_weights::InjectedWeights;
 pub use registry::registry;
-pub use resume::Resume;
+pub use resume::{Cursor, Measured, RejectedRecords, Resume};
