@@ -20,3 +20,4 @@ mod mistakes;
 mod plain_loop;
 mod quickstart;
 mod registry;
+mod resume;
