@@ -15,6 +15,7 @@ mod evaluation;
 mod failure;
 mod full_size;
 mod graphs;
+mod held_states;
 mod mistakes;
 mod plain_loop;
 mod quickstart;

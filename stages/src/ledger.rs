@@ -158,7 +158,7 @@ impl Ledger {
             places.extend(files.iter().enumerate().map(|(index, f)| (f.path.as_path(), (source, index))));
         }
         // By stage, source and the file's index, not by path: that may be another one when the run goes on.
-        let mut groups: BTreeMap<(&str, &str, usize), Vec<(u64, String, u64)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&str, &str, usize), Vec<_>> = BTreeMap::new();
         for ((stage, file, record), entry) in &state.rejected {
             let before = match entry.position {
                 None => true,
