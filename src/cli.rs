@@ -45,18 +45,27 @@ pub(crate) enum Verb {
 Examples:
   framewise run graphs/train.toml
   framewise run graphs/train.toml --set stages.batch.size=32 --set graph.seed=7
+  framewise run graphs/train.toml --resume latest
   framewise run graphs/eval.toml --format json > result.json
 
 Progress and messages go to standard error, the result to standard output. Ctrl-C once ends a
-training run in order, after the step in hand, with a checkpoint; twice stops it at once.")]
+training run in order, after the step in hand, with a checkpoint; twice stops it at once. --resume
+goes on in the run's directory from its newest whole checkpoint; with --run-dir it branches off into
+a new one. A terminal or a reader that goes away does not end a run.")]
 pub(crate) struct RunArgs {
     /// The graph, a TOML file
     pub(crate) graph: PathBuf,
     #[command(flatten)]
     pub(crate) set: SetArgs,
-    /// Where the run writes: a new or empty directory [default: runs/NAME-N]
+    /// Where the run writes: a new or empty directory [default: runs/NAME-N; with --resume that of the checkpoint]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Go on with a training run: its directory, its checkpoints/, one of them, or `latest`, the newest run of this graph
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<String>,
+    /// Go on although this differs from the checkpoint's graph: stages.NAME.KEY or stages.NAME; repeatable
+    #[arg(long, value_name = "KEY", requires = "resume")]
+    pub(crate) allow_changed: Vec<String>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -7,6 +7,7 @@ mod common;
 
 mod capacity_and_workers;
 mod cli_inspect;
+mod cli_resume;
 mod cli_run;
 mod cli_signals;
 mod cli_stages;

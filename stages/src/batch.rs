@@ -60,7 +60,8 @@ impl Component for BatchVideos {
                 KeyKind::at_least(1),
                 "Ends the stream after this many batches, for trying a graph.",
             )
-            .unit("batches"),
+            .unit("batches")
+            .free(),
         ]
     }
 

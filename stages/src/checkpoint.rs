@@ -68,7 +68,7 @@ impl Component for CheckpointStage {
     }
 
     fn keys(&self) -> Vec<KeySpec> {
-        vec![
+        let keys = vec![
             KeySpec::new("every_steps", KeyKind::at_least(0), "Writes after every n-th step; 0 never.")
                 .default(0)
                 .unit("steps"),
@@ -98,7 +98,9 @@ impl Component for CheckpointStage {
                 KeyKind::Path,
                 "Directory of the checkpoints; the run directory's checkpoints/ if not set.",
             ),
-        ]
+        ];
+        // When and where states are written does not change them.
+        keys.into_iter().map(KeySpec::free).collect()
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {

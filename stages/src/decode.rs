@@ -72,7 +72,8 @@ impl Component for Yt8mDecode {
                 "Threads that decode. The order is kept whatever it is.",
             )
             .default(1)
-            .unit("threads"),
+            .unit("threads")
+            .free(),
         ];
         keys.extend(reject_keys());
         keys

@@ -49,27 +49,32 @@ impl Component for Evaluate {
     fn keys(&self) -> Vec<KeySpec> {
         vec![
             KeySpec::new("graph", KeyKind::Path, "The graph to run; it needs a `load_weights` stage.")
-                .required(),
+                .required()
+                .free(),
             KeySpec::new(
                 "every_epochs",
                 KeyKind::at_least(0),
                 "Runs at the end of every n-th epoch; 0 never.",
             )
             .default(1)
-            .unit("epochs"),
+            .unit("epochs")
+            .free(),
             KeySpec::new("every_steps", KeyKind::at_least(0), "Runs after every n-th step; 0 never.")
                 .default(0)
-                .unit("steps"),
+                .unit("steps")
+                .free(),
             KeySpec::new(
                 "files",
                 KeyKind::Paths,
                 "Files that the inner graph's `tfrecord_reader` reads in place of its own.",
-            ),
+            )
+            .free(),
             KeySpec::new(
                 "devices",
                 KeyKind::Texts,
                 "Devices of the inner graph's stages in place of its own.",
-            ),
+            )
+            .free(),
         ]
     }
 

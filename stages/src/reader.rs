@@ -69,7 +69,8 @@ impl Component for TfrecordReader {
                 .required(),
             KeySpec::new("epochs", KeyKind::at_least(1), "How often all files are read.")
                 .default(1)
-                .unit("epochs"),
+                .unit("epochs")
+                .free(),
             KeySpec::new(
                 "shuffle_files",
                 KeyKind::Bool,

@@ -51,14 +51,16 @@ pub(crate) fn reject_keys() -> Vec<KeySpec> {
             "What a bad record does: `fail` stops the run with exit code 65, `skip` counts it, writes it to the run's \
              rejected.jsonl and goes on.",
         )
-        .default("fail"),
+        .default("fail")
+        .free(),
         KeySpec::new(
             "max_rejected",
             KeyKind::at_least(0),
             "With on_error = \"skip\": how many records this stage may reject; one more fails the run.",
         )
         .default(i64::MAX)
-        .unit("records"),
+        .unit("records")
+        .free(),
     ]
 }
 

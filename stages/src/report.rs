@@ -38,7 +38,8 @@ impl Component for Report {
         vec![
             KeySpec::new("every_steps", KeyKind::at_least(1), "Steps from one report to the next.")
                 .default(10)
-                .unit("steps"),
+                .unit("steps")
+                .free(),
         ]
     }
 

@@ -53,7 +53,8 @@ impl Component for SyntheticSource {
             KeySpec::new("videos", KeyKind::at_least(1), "Videos of an epoch.").default(1000).unit("videos"),
             KeySpec::new("epochs", KeyKind::at_least(1), "How often they are sent.")
                 .default(1)
-                .unit("epochs"),
+                .unit("epochs")
+                .free(),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Classes.").default(3862),
             KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.")
                 .default(1024)
@@ -87,7 +88,8 @@ impl Component for SyntheticSource {
                 .default(1),
             KeySpec::new("workers", KeyKind::Integer(1..=256), "Threads that draw videos.")
                 .default(1)
-                .unit("threads"),
+                .unit("threads")
+                .free(),
         ]
     }
 

@@ -43,9 +43,10 @@ impl Component for TfrecordWriter {
                 "The file to write; with several shards `NAME.EXT` becomes `NAME-00000-of-00004.EXT` and so on. A relative \
                  path written in a graph lies in the run directory; one from --set in the working directory.",
             )
-            .required(),
-            KeySpec::new("shards", KeyKind::Integer(1..=99_999), "Files to spread the videos over.").default(1).unit("files"),
-            KeySpec::new("gzip", KeyKind::Bool, "Compresses the files whole.").default(false),
+            .required()
+            .free(),
+            KeySpec::new("shards", KeyKind::Integer(1..=99_999), "Files to spread the videos over.").default(1).unit("files").free(),
+            KeySpec::new("gzip", KeyKind::Bool, "Compresses the files whole.").default(false).free(),
         ]
     }
 
