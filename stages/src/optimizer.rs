@@ -126,7 +126,8 @@ impl Component for Optimizer {
             KeySpec::new(
                 "init_from",
                 KeyKind::Path,
-                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
+                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones. Where they \
+                 are for another number of classes, the classifier is drawn anew. Moments, schedule and data start afresh.",
             ),
             KeySpec::new(
                 "eigenvalues",
@@ -185,7 +186,7 @@ impl Component for Optimizer {
         // The weights live on the first device; forward copies them to the others.
         let device = device::open(&device::names(settings)[..1])?.remove(0);
         let mut weights = match &config.init_from {
-            Some(path) => crate::load_weights::read(path, &model, &device)?,
+            Some(path) => crate::init_from::start(path, &model, context, &device)?,
             None => Weights::initial(model.clone(), context.seed, &device, DType::F32)
                 .map_err(|e| compute_failure("drawing the initial weights", &e))?,
         };

@@ -28,11 +28,13 @@ pub use candle_core::Result;
 pub use config::{
     CentersFanIn, DropoutMode, GateVariance, L2Norm, LossForm, NextVladConfig, RunningStatistics,
 };
+pub(crate) use config::MAX_SIZE;
 pub use dropout::Dropout;
 pub use gradients::{Gradients, backward};
 pub(crate) use kernels::{Flat, Real, for_float};
 pub use moments::{BatchMoments, NormMoments};
 pub use nextvlad::{Kernels, NextVlad};
+pub(crate) use weights::draw;
 pub use weights::{Weights, WeightsError};
 
 /// How a parameter begins.
