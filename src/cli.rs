@@ -147,7 +147,7 @@ Examples:
 The kind of a file is told by its content, not by its name.")]
 pub(crate) struct InspectArgs {
     /// TFRecord files (plain or compressed), .safetensors files, checkpoints, run directories, model configurations,
-    /// graphs
+    /// graphs, PaddlePaddle's .pdparams and numpy's .npz files
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed

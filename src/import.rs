@@ -63,7 +63,8 @@ fn configuration(paths: &[std::path::PathBuf]) -> Result<Option<NextVladConfig>,
 
 fn scale(imported: &mut Imported, path: &Path, from: &Path) -> anyhow::Result<()> {
     if imported.rows.iter().all(|row| row.from.is_some()) {
-        let why = format!("{} brings factors for the visual features; leave --eigenvalues out", from.display());
+        let why =
+            format!("{} brings factors for the visual features; leave --eigenvalues out", from.display());
         return Err(UsageError(why).into());
     }
     Ok(framewise_stages::apply_eigenvalues(path, &mut imported.weights)?)

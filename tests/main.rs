@@ -6,6 +6,7 @@ mod cli_support;
 mod common;
 
 mod capacity_and_workers;
+mod cli_import;
 mod cli_inspect;
 mod cli_run;
 mod cli_signals;
@@ -15,6 +16,7 @@ mod evaluation;
 mod failure;
 mod full_size;
 mod graphs;
+mod init_from;
 mod mistakes;
 mod plain_loop;
 mod quickstart;

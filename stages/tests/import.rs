@@ -38,8 +38,10 @@ fn check(source: &mut Source, name: &str, shape: &[usize]) {
     assert_eq!(source.read(index, false).unwrap(), counted(shape), "{file}: {name}");
     if let [rows, columns] = *shape {
         let flat = counted(shape);
-        let transposed: Vec<f32> =
-            (0..columns).flat_map(|c| (0..rows).map(move |r| (r, c))).map(|(r, c)| flat[r * columns + c]).collect();
+        let transposed: Vec<f32> = (0..columns)
+            .flat_map(|c| (0..rows).map(move |r| (r, c)))
+            .map(|(r, c)| flat[r * columns + c])
+            .collect();
         assert_eq!(source.read(index, true).unwrap(), transposed, "{file}: {name} transposed");
     }
 }
@@ -92,9 +94,14 @@ fn a_changed_byte_of_an_archive_is_found_by_its_checksum() {
     let mut changed = bytes.clone();
     changed[place] ^= 1;
     let mut source = Source::from_bytes(Path::new("changed.npz"), changed).unwrap();
-    let errors: Vec<String> =
-        (0..source.tensors.len()).filter_map(|index| source.read(index, false).err()).map(|e| e.to_string()).collect();
-    assert!(errors.iter().any(|error| error.contains("tensor `row`") && error.contains("checksum")), "{errors:#?}");
+    let errors: Vec<String> = (0..source.tensors.len())
+        .filter_map(|index| source.read(index, false).err())
+        .map(|e| e.to_string())
+        .collect();
+    assert!(
+        errors.iter().any(|error| error.contains("tensor `row`") && error.contains("checksum")),
+        "{errors:#?}"
+    );
 }
 
 /// Opens the bytes and reads all of what they say they hold: what a fuzz target does.

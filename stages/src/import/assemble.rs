@@ -85,7 +85,8 @@ pub fn take_over(mut source: Source, options: &Options) -> Result<Imported, Impo
     };
     let refuse = |why: String| ImportError::content(&path, why);
     let found = matches(&source, &map);
-    let shapes = found.iter().map(|(ours, (mapping, index))| (*ours, here(&source.tensors[*index].shape, mapping)));
+    let shapes =
+        found.iter().map(|(ours, (mapping, index))| (*ours, here(&source.tensors[*index].shape, mapping)));
     let shapes: BTreeMap<&str, Vec<usize>> = shapes.collect();
     let config = match &options.config {
         Some(config) => config.clone(),
@@ -109,7 +110,8 @@ pub fn take_over(mut source: Source, options: &Options) -> Result<Imported, Impo
     }
     let format = source.format;
     drop(source);
-    let weights = Weights::from_named(model, named, &Device::Cpu, DType::F32).map_err(|e| refuse(e.to_string()))?;
+    let weights =
+        Weights::from_named(model, named, &Device::Cpu, DType::F32).map_err(|e| refuse(e.to_string()))?;
     Ok(Imported { format, config, weights, rows, unused })
 }
 
@@ -136,7 +138,8 @@ fn matches<'a>(source: &Source, map: &'a NameMap) -> Found<'a> {
 
 /// The shape that a tensor has after its way here.
 fn here(theirs: &[usize], mapping: &Mapping) -> Vec<usize> {
-    let mut shape: Vec<usize> = theirs.iter().copied().filter(|size| !mapping.squeeze || *size != 1).collect();
+    let mut shape: Vec<usize> =
+        theirs.iter().copied().filter(|size| !mapping.squeeze || *size != 1).collect();
     if mapping.transpose {
         shape.reverse();
     }
@@ -204,9 +207,12 @@ fn with_map(map: &NameMap, options: &Options, ours: &str, why: &str) -> String {
 fn unused(source: &Source, found: &Found<'_>, rows: &[Row]) -> Vec<String> {
     let used: BTreeSet<usize> = rows
         .iter()
-        .filter_map(|row| found.get(row.ours.as_str()).filter(|_| row.from.is_some()).map(|(_, index)| *index))
+        .filter_map(|row| {
+            found.get(row.ours.as_str()).filter(|_| row.from.is_some()).map(|(_, index)| *index)
+        })
         .collect();
     let tensors = source.tensors.iter().enumerate().filter(|(index, _)| !used.contains(index));
-    let tensors = tensors.map(|(_, tensor)| format!("{} {} {:?}", shown(&tensor.name), tensor.dtype, tensor.shape));
+    let tensors =
+        tensors.map(|(_, tensor)| format!("{} {} {:?}", shown(&tensor.name), tensor.dtype, tensor.shape));
     tensors.chain(source.others.iter().map(|name| shown(name))).collect()
 }

@@ -49,7 +49,12 @@ impl ElementType {
             (word, size) => format!("{word}{}", size * 8),
         };
         let float = word == "f" && matches!(size, 2 | 4 | 8);
-        Self { kind: if float { Kind::Float } else { Kind::Other }, size, big_endian: big_endian && size > 1, name }
+        Self {
+            kind: if float { Kind::Float } else { Kind::Other },
+            size,
+            big_endian: big_endian && size > 1,
+            name,
+        }
     }
 
     /// The type of a tensor in a safetensors file.
@@ -66,7 +71,7 @@ impl ElementType {
     }
 
     /// Whether weights can be made of it.
-    pub(super) fn is_float(&self) -> bool {
+    pub fn is_float(&self) -> bool {
         self.kind != Kind::Other
     }
 
@@ -172,10 +177,18 @@ mod tests {
     #[test]
     fn numpy_codes() {
         let name = |code: &str, big| ElementType::of_numpy(code, big).to_string();
-        assert_eq!([name("f4", false), name("f8", true), name("i8", false)], ["f32", "f64 (big-endian)", "i64"]);
-        assert_eq!([name("b1", true), name("U7", false), name("é", false), name("", false)], ["bool", "U7", "é", ""]);
+        assert_eq!(
+            [name("f4", false), name("f8", true), name("i8", false)],
+            ["f32", "f64 (big-endian)", "i64"]
+        );
+        assert_eq!(
+            [name("b1", true), name("U7", false), name("é", false), name("", false)],
+            ["bool", "U7", "é", ""]
+        );
         assert!(ElementType::of_numpy("f2", false).is_float());
-        assert!(!ElementType::of_numpy("f16", false).is_float() && !ElementType::of_numpy("c8", false).is_float());
+        assert!(
+            !ElementType::of_numpy("f16", false).is_float() && !ElementType::of_numpy("c8", false).is_float()
+        );
     }
 
     #[test]
@@ -202,7 +215,10 @@ mod tests {
         };
         assert_eq!(refused("f4", &f32::NAN.to_le_bytes(), &[1]), "element 0 is NaN");
         assert_eq!(refused("f2", &[0, 0, 0, 0x7c], &[2]), "element 1 is inf");
-        assert_eq!(refused("f8", &1e300f64.to_le_bytes(), &[1]), "element 0 is 1e300, too large for a float32");
+        assert_eq!(
+            refused("f8", &1e300f64.to_le_bytes(), &[1]),
+            "element 0 is 1e300, too large for a float32"
+        );
         assert!(refused("u2", &[0, 0], &[1]).contains("bfloat16"));
         assert_eq!(refused("f4", &[0; 8], &[3]), "8 bytes do not make f32 [3]");
         assert!(refused("f4", &[], &[usize::MAX, 2]).contains("do not make"));

@@ -99,8 +99,14 @@ impl NameMap {
     /// # Errors
     /// The file has not six of them.
     pub fn paddle(source: &Source) -> Result<Self, ImportError> {
-        const NORMS: [&str; 6] =
-            ["rgb.assign_norm", "rgb.vlad_norm", "audio.assign_norm", "audio.vlad_norm", "hidden_norm", "gate1_norm"];
+        const NORMS: [&str; 6] = [
+            "rgb.assign_norm",
+            "rgb.vlad_norm",
+            "audio.assign_norm",
+            "audio.vlad_norm",
+            "hidden_norm",
+            "gate1_norm",
+        ];
         let mut entries = Vec::new();
         let mut map = |theirs: String, ours: String, transpose: bool| {
             entries.push(Mapping { theirs, ours, transpose, squeeze: false });
@@ -128,11 +134,17 @@ impl NameMap {
         if numbers.len() != NORMS.len() {
             return Err(ImportError::content(
                 &source.path,
-                format!("{} batch norms (batch_norm_N.w_0), PaddlePaddle's NeXtVLAD has {}", numbers.len(), NORMS.len()),
+                format!(
+                    "{} batch norms (batch_norm_N.w_0), PaddlePaddle's NeXtVLAD has {}",
+                    numbers.len(),
+                    NORMS.len()
+                ),
             ));
         }
         for (number, ours) in numbers.into_values().zip(NORMS) {
-            for (theirs, part) in [("w_0", "weight"), ("b_0", "bias"), ("w_1", "running_mean"), ("w_2", "running_var")] {
+            for (theirs, part) in
+                [("w_0", "weight"), ("b_0", "bias"), ("w_1", "running_mean"), ("w_2", "running_var")]
+            {
                 map(format!("batch_norm_{number}.{theirs}"), format!("{ours}.{part}"), false);
             }
         }

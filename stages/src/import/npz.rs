@@ -59,7 +59,8 @@ impl Npz {
         let mut npz = Self { archive };
         let (mut arrays, mut others) = (Vec::new(), Vec::new());
         for index in 0..npz.archive.len() {
-            let place = npz.archive.by_index_raw(index).map_err(|e| damaged(format!("entry {index}: {e}")))?;
+            let place =
+                npz.archive.by_index_raw(index).map_err(|e| damaged(format!("entry {index}: {e}")))?;
             let entry = String::from_utf8_lossy(place.name_raw()).into_owned();
             drop(place);
             let Some(name) = entry.strip_suffix(".npy") else {
@@ -166,7 +167,8 @@ impl NpyHeader {
         let mut text = vec![0; length];
         reader.read_exact(&mut text).map_err(|_| "the .npy header is cut off".to_owned())?;
         let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is not UTF-8".to_owned())?;
-        Self::parse(text).ok_or_else(|| format!("the .npy header `{}` is none of a plain array", shown(text.trim())))
+        Self::parse(text)
+            .ok_or_else(|| format!("the .npy header `{}` is none of a plain array", shown(text.trim())))
     }
 
     /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: a dict as Python writes it.
@@ -250,7 +252,10 @@ mod tests {
         assert_eq!(header(plain), Some(("f32".into(), false, vec![3, 4])));
         let other = "{\"shape\":(7L,),\"fortran_order\":True,\"descr\":\">f8\"}";
         assert_eq!(header(other), Some(("f64 (big-endian)".into(), true, vec![7])));
-        assert_eq!(header("{'descr': '|b1', 'fortran_order': False, 'shape': ()}"), Some(("bool".into(), false, vec![])));
+        assert_eq!(
+            header("{'descr': '|b1', 'fortran_order': False, 'shape': ()}"),
+            Some(("bool".into(), false, vec![]))
+        );
     }
 
     #[test]

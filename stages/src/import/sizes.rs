@@ -9,9 +9,7 @@ use crate::model::{MAX_SIZE, NextVladConfig};
 ///
 /// # Errors
 /// A tensor that tells a size is missing, or tells one that no model has: its name, and what is wrong with it.
-pub(super) fn sizes(
-    shapes: &BTreeMap<&str, Vec<usize>>,
-) -> Result<NextVladConfig, (&'static str, String)> {
+pub(super) fn sizes(shapes: &BTreeMap<&str, Vec<usize>>) -> Result<NextVladConfig, (&'static str, String)> {
     let size = |name: &'static str, axis: usize| match shapes.get(name).map(Vec::as_slice) {
         Some(shape @ [_, _]) if (1..=MAX_SIZE).contains(&shape[axis]) => Ok(shape[axis]),
         Some(shape) => Err((name, format!("has shape {shape:?}, not that of a matrix"))),

@@ -116,9 +116,7 @@ impl Source {
         let read = |error| ImportError::read(path)(error);
         match Format::of_file(path).map_err(read)? {
             // Not all at once: only the entries that are asked for.
-            Some(Format::Npz) => {
-                Self::npz(path, Box::new(BufReader::new(File::open(path).map_err(read)?)))
-            }
+            Some(Format::Npz) => Self::npz(path, Box::new(BufReader::new(File::open(path).map_err(read)?))),
             _ => Self::from_bytes(path, fs::read(path).map_err(read)?),
         }
     }
@@ -163,7 +161,10 @@ impl Source {
         let mut names = BTreeSet::new();
         for entry in &entries {
             if !names.insert(&entry.name) {
-                return Err(ImportError::content(path, format!("two arrays are named `{}`", shown(&entry.name))));
+                return Err(ImportError::content(
+                    path,
+                    format!("two arrays are named `{}`", shown(&entry.name)),
+                ));
             }
         }
         let tensors = entries.into_iter().map(|entry| Foreign {
@@ -229,8 +230,9 @@ impl Source {
             // No floats: says so.
             _ => tensor.dtype.to_f32(&[], &tensor.shape),
         };
-        let values = values
-            .map_err(|why| ImportError::content(&self.path, format!("tensor `{}`: {why}", shown(&tensor.name))))?;
+        let values = values.map_err(|why| {
+            ImportError::content(&self.path, format!("tensor `{}`: {why}", shown(&tensor.name)))
+        })?;
         // Transposed and column-major cancel each other.
         if transposed == tensor.fortran {
             return Ok(values);

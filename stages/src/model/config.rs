@@ -192,9 +192,11 @@ impl NextVladConfig {
             .into_iter()
             .filter(|_| self.expansion <= MAX_SIZE);
         errors.extend(
-            sizes.into_iter().chain(widths).filter(|(_, size)| *size > MAX_SIZE).map(|(key, size)| {
-                format!("{key} makes a size of {size}, more than {MAX_SIZE}")
-            }),
+            sizes
+                .into_iter()
+                .chain(widths)
+                .filter(|(_, size)| *size > MAX_SIZE)
+                .map(|(key, size)| format!("{key} makes a size of {size}, more than {MAX_SIZE}")),
         );
         let groupings = [
             ("rgb_size", self.rgb_size, "groups", self.groups),

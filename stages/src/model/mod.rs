@@ -25,10 +25,10 @@ mod weights;
 use candle_core::{DType, Tensor};
 
 pub use candle_core::Result;
+pub(crate) use config::MAX_SIZE;
 pub use config::{
     CentersFanIn, DropoutMode, GateVariance, L2Norm, LossForm, NextVladConfig, RunningStatistics,
 };
-pub(crate) use config::MAX_SIZE;
 pub use dropout::Dropout;
 pub use gradients::{Gradients, backward};
 pub(crate) use kernels::{Flat, Real, for_float};

@@ -20,7 +20,8 @@ fn compare(golden: &Golden, imported: &Imported) {
     let mut config = golden.config();
     // A weights file does not say it.
     config.max_frames = imported.config.max_frames;
-    let sizes = (config.rgb_size, config.audio_size, config.classes, config.clusters, config.groups, config.hidden);
+    let sizes =
+        (config.rgb_size, config.audio_size, config.classes, config.clusters, config.groups, config.hidden);
     let found = &imported.config;
     assert_eq!(
         sizes,
@@ -106,7 +107,8 @@ fn tensorflow_names_and_layouts_come_through_the_shipped_map() {
     };
     for (theirs, entry) in &entries {
         let ours = entry.as_str().or_else(|| entry["name"].as_str()).unwrap();
-        let tensor = ["param", "buffer"].iter().find_map(|part| golden.tensors.get(&format!("{part}.{ours}")));
+        let tensor =
+            ["param", "buffer"].iter().find_map(|part| golden.tensors.get(&format!("{part}.{ours}")));
         let tensor = tensor.unwrap_or_else(|| panic!("{ours}")).to_dtype(DType::F32).unwrap();
         // TensorFlow multiplies rows with matrices [in, out], and keeps centers [1, D, K].
         let there = if tensor.rank() == 2 { tensor.t().unwrap().contiguous().unwrap() } else { tensor };

@@ -150,7 +150,8 @@ impl Machine<'_> {
         }
         let mut shape = Vec::with_capacity(axes.len());
         for axis in axes {
-            let size = if let Value::Int(size) = self.value(*axis) { usize::try_from(*size).ok() } else { None };
+            let size =
+                if let Value::Int(size) = self.value(*axis) { usize::try_from(*size).ok() } else { None };
             shape.push(size.ok_or_else(|| self.error("an array's shape is not made of whole numbers"))?);
         }
         let (place, latin1) = match self.value(data) {

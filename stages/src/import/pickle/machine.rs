@@ -71,7 +71,9 @@ impl<'a> Machine<'a> {
                 let root = self.pop()?;
                 let left = self.bytes.len() - self.at;
                 if left > 0 {
-                    return Err(self.error(format!("the pickle ends here, {left} bytes before the file does")));
+                    return Err(
+                        self.error(format!("the pickle ends here, {left} bytes before the file does"))
+                    );
                 }
                 return Ok((self, root));
             }
@@ -89,7 +91,11 @@ impl<'a> Machine<'a> {
             },
             0x95 => self.length(8).and_then(|length| {
                 let left = (self.bytes.len() - self.at) as u64;
-                if length <= left { Ok(()) } else { Err(self.error(format!("a frame of {length} bytes, {left} are left"))) }
+                if length <= left {
+                    Ok(())
+                } else {
+                    Err(self.error(format!("a frame of {length} bytes, {left} are left")))
+                }
             }),
             // Constants and numbers.
             b'N' => self.push(Value::None),
@@ -164,7 +170,11 @@ impl<'a> Machine<'a> {
                 self.set_state(object, state)
             }
             other => {
-                let shown = if other.is_ascii_graphic() { format!("`{}`", other as char) } else { format!("{other:#04x}") };
+                let shown = if other.is_ascii_graphic() {
+                    format!("`{}`", other as char)
+                } else {
+                    format!("{other:#04x}")
+                };
                 Err(self.error(format!("operation {shown}, which no dict of arrays needs")))
             }
         }

@@ -80,7 +80,9 @@ pub fn state_dict(bytes: &[u8]) -> Result<StateDict, PickleError> {
     let mut found = StateDict::default();
     let mut names = BTreeSet::new();
     for (key, value) in entries {
-        let name = machine.name(*key).ok_or_else(|| refuse(format!("a key of the dict is no text of at most {MAX_NAME} bytes")))?;
+        let name = machine
+            .name(*key)
+            .ok_or_else(|| refuse(format!("a key of the dict is no text of at most {MAX_NAME} bytes")))?;
         if !names.insert(name) {
             return Err(refuse(format!("two entries are named `{}`", shown(name))));
         }

@@ -43,7 +43,13 @@ fn a_function_is_refused_by_name_and_byte() {
     let error = refused(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.");
     assert_eq!((error.at, error.why.contains("`builtins.eval`")), (18, true), "{error}");
     // Attributes of allowed modules are functions of their own.
-    for name in ["numpy\nload", "numpy.core.multiarray\nfromfile", "_codecs\nopen", "builtins\nexec", "collections\nCounter"] {
+    for name in [
+        "numpy\nload",
+        "numpy.core.multiarray\nfromfile",
+        "_codecs\nopen",
+        "builtins\nexec",
+        "collections\nCounter",
+    ] {
         let error = refused(&dict(format!("c{name}\n").as_bytes()));
         assert!(error.why.contains(&name.replace('\n', ".")), "{error}");
     }
@@ -63,7 +69,10 @@ fn allowed_functions_take_only_what_numpy_gives_them() {
         (b"cnumpy\ndtype\n]\x85R", "a dtype made of a list"),
         (b"cnumpy\ndtype\nU\x1100000000000000000\x85R", "no short code"),
         (b"cnumpy\nndarray\n)R", "Ndarray is called"),
-        (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R", "Reconstruct is called"),
+        (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R",
+            "Reconstruct is called",
+        ),
         (b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00rot\x86R", "other than latin1"),
         (b"c_codecs\nencode\nK\x01X\x06\x00\x00\x00latin1\x86R", "a whole number is encoded"),
         (b"cbuiltins\nbytes\nK\x05\x85R", "Bytes is called with 1"),
@@ -107,7 +116,11 @@ fn a_length_is_compared_before_it_is_used() {
         let error = refused(&[b"\x80\x04", &[code][..], &[0xff; 8], b"."].concat());
         assert!(error.why.contains("18446744073709551615 bytes are wanted, 1 are left"), "{error}");
     }
-    assert!(refused(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00.").why.contains("a frame of 16 bytes, 1 are left"));
+    assert!(
+        refused(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00.")
+            .why
+            .contains("a frame of 16 bytes, 1 are left")
+    );
     assert!(refused(b"\x80\x02\x8a\x09123456789.").why.contains("a whole number of 9 bytes"));
 }
 
