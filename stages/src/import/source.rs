@@ -245,9 +245,44 @@ impl Source {
     }
 }
 
-/// Bytes that were written as the characters up to U+00FF.
+/// Bytes that were written as the characters up to U+00FF, one or two bytes of UTF-8 each.
 fn latin1(text: &[u8]) -> Result<Vec<u8>, String> {
-    let text = std::str::from_utf8(text).map_err(|e| e.to_string())?;
-    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-    bytes.map_err(|_| "its bytes hold a character that is none".to_owned())
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(first) = rest.next() {
+        bytes.push(match first {
+            0..=0x7f => *first,
+            0xc2 | 0xc3 => match rest.next() {
+                Some(second @ 0x80..=0xbf) => (first << 6) | (second & 0x3f),
+                _ => return Err("its bytes are not UTF-8".to_owned()),
+            },
+            _ => return Err("its bytes hold a character that is none of them".to_owned()),
+        });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_survives_as_a_character() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+        assert_eq!(latin1(text.as_bytes()).unwrap(), bytes);
+        assert!(
+            latin1("\u{100}".as_bytes()).is_err()
+                && latin1(&[0xc3]).is_err()
+                && latin1(&[0xc3, 0x41]).is_err()
+        );
+    }
+
+    #[test]
+    fn the_content_tells_the_format() {
+        assert_eq!(Format::of(b"\x80\x02}q\x00"), Some(Format::Pickle));
+        assert_eq!(Format::of(b"PK\x03\x04"), Some(Format::Npz));
+        assert_eq!(Format::of(b"\x02\0\0\0\0\0\0\0{}"), Some(Format::Safetensors));
+        assert_eq!([Format::of(b""), Format::of(b"\x80\x06}"), Format::of(b"text")], [None; 3]);
+    }
 }
