@@ -180,3 +180,93 @@ fn damaged_archives_and_headers_are_read_or_refused() {
         probe([start, &noise].concat());
     }
 }
+
+/// The golden parameters of PaddlePaddle, protocol 4, with names replaced.
+fn renamed(names: &[(String, String)]) -> Vec<u8> {
+    let mut bytes = std::fs::read(data("golden/paddle/nextvlad_small_protocol4.pdparams")).unwrap();
+    // Its one frame, whose length would be another.
+    assert_eq!(bytes.drain(2..11).next(), Some(0x95));
+    for (from, to) in names {
+        let text = |name: &str| [&[0x8c, name.len() as u8], name.as_bytes()].concat();
+        let place = bytes.windows(from.len() + 2).position(|window| window == text(from));
+        let place = place.unwrap_or_else(|| panic!("{from}"));
+        bytes.splice(place..place + from.len() + 2, text(to));
+    }
+    bytes
+}
+
+fn taken(bytes: Vec<u8>) -> Result<Vec<(String, Vec<f32>)>, String> {
+    let source = Source::from_bytes(Path::new("p.pdparams"), bytes).map_err(|e| e.to_string())?;
+    let imported = take_over(source, &Options::default()).map_err(|e| e.to_string())?;
+    let values = |tensor: candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    Ok(imported.weights.named_tensors().into_iter().map(|(name, tensor)| (name, values(tensor))).collect())
+}
+
+#[test]
+fn batch_norms_go_by_the_order_of_their_numbers() {
+    let expected = taken(renamed(&[])).unwrap();
+    // 6 to 11: what a program has that made another network before; 10 comes after 9.
+    let parts = ["w_0", "b_0", "w_1", "w_2"];
+    let name = |number: usize, part: &str| format!("batch_norm_{number}.{part}");
+    let names = (0..6).rev().flat_map(|n| parts.map(|part| (name(n, part), name(n + 6, part))));
+    assert_eq!(taken(renamed(&names.collect::<Vec<_>>())).unwrap(), expected);
+    let error = taken(renamed(&[(name(5, "w_0"), "other".into())])).unwrap_err();
+    assert!(error.contains("p.pdparams: 5 batch norms"), "{error}");
+}
+
+#[test]
+fn tensors_named_by_their_layer_are_found_by_their_parameter() {
+    let expected = taken(renamed(&[])).unwrap();
+    let mut bytes = renamed(&[
+        ("hidden1_fc_weights".into(), "hidden.fc.weight".into()),
+        ("batch_norm_4.w_2".into(), "hidden.norm._variance".into()),
+    ]);
+    // A last entry of the dict: the table that PaddlePaddle keeps.
+    assert!(bytes.ends_with(b"bu."));
+    bytes.truncate(bytes.len() - 2);
+    bytes.extend(b"\x8c\x1bStructuredToParameterName@@}(");
+    bytes.extend(b"\x8c\x10hidden.fc.weight\x8c\x12hidden1_fc_weights");
+    bytes.extend(b"\x8c\x15hidden.norm._variance\x8c\x10batch_norm_4.w_2uu.");
+    assert_eq!(taken(bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_missing_tensor_is_named_as_here_and_as_there() {
+    for (theirs, says) in [
+        ("logits_clf_bias", "tensor `classifier.bias` [15] is missing (`logits_clf_bias` in the file)"),
+        (
+            "batch_norm_3.w_1",
+            "tensor `audio.vlad_norm.running_mean` [32] is missing (`batch_norm_3.w_1` in the file)",
+        ),
+        // One that tells a size.
+        ("gating_fc1_weights", "tensor `gate1.weight` is missing (`gating_fc1_weights` in the file)"),
+    ] {
+        let error = taken(renamed(&[(theirs.into(), "other".into())])).unwrap_err();
+        assert_eq!(error, format!("p.pdparams: {says}"));
+    }
+    // Another tensor in its place: the shapes disagree.
+    let error = taken(renamed(&[
+        ("hidden1_fc_weights".into(), "x".into()),
+        ("video_fc_expansion_w".into(), "hidden1_fc_weights".into()),
+    ]));
+    assert!(error.unwrap_err().contains("tensor `rgb.expand.weight` is missing"));
+    let error = taken(renamed(&[
+        ("logits_clf_bias".into(), "x".into()),
+        ("batch_norm_4.w_0".into(), "logits_clf_bias".into()),
+        ("x".into(), "batch_norm_4.w_0".into()),
+    ]));
+    let error = error.unwrap_err();
+    for words in ["tensor `batch_norm_4.w_0` has shape [15]", "`hidden_norm.weight` is [24]"] {
+        assert!(error.contains(words), "{error}");
+    }
+    // Without the factors the features are not scaled.
+    let expected = taken(renamed(&[])).unwrap();
+    let found = taken(renamed(&[("eigen_param".into(), "x".into())])).unwrap();
+    for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+        if name == "input.rgb_scale" {
+            assert_eq!(found, &vec![1.0; 32]);
+        } else {
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}

@@ -19,7 +19,8 @@ pub(super) fn sizes(shapes: &BTreeMap<&str, Vec<usize>>) -> Result<NextVladConfi
         if larger.is_multiple_of(smaller) {
             Ok(larger / smaller)
         } else {
-            Err((name, format!("has rows and columns for {larger} and {smaller}, which does not divide it")))
+            let shape = &shapes[name];
+            Err((name, format!("has shape {shape:?}, and {larger} is no multiple of {smaller}")))
         }
     };
     let rgb_size = size("rgb.expand.weight", 1)?;
