@@ -1,5 +1,5 @@
 //! Pickles of dicts of numpy arrays, without Python. The one law: nothing in a pickle is ever run. A pickle is a
-//! program that may name any function; this machine knows the few that build dicts and arrays ([`calls`]), each of
+//! program that may name any function; this machine knows the few that build dicts and arrays (`calls.rs`), each of
 //! which only makes a value of its own, and refuses every other by name and byte.
 //!
 //! Any bytes may come in: a length is compared with the bytes that are left before it is used, values lie in one
