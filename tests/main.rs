@@ -6,6 +6,7 @@ mod cli_support;
 mod common;
 
 mod capacity_and_workers;
+mod cli_import;
 mod cli_inspect;
 mod cli_resume;
 mod cli_run;
@@ -17,6 +18,7 @@ mod failure;
 mod full_size;
 mod graphs;
 mod held_states;
+mod init_from;
 mod mistakes;
 mod plain_loop;
 mod quickstart;

@@ -2,10 +2,11 @@
 //!
 //! Each stage is one file that holds its configuration keys, its ports and its loop; [`registry`] is the hand-kept
 //! table of them. What a stage computes lies in modules that know nothing of stages: [`model`], [`optim`],
-//! [`score`], [`store`], [`tfrecord`], [`synthetic`].
+//! [`score`], [`store`], [`tfrecord`], [`synthetic`], [`import`].
 
 pub mod device;
 pub mod files;
+pub mod import;
 pub mod model;
 pub mod optim;
 pub mod payload;
@@ -23,6 +24,7 @@ mod decode;
 mod eigenvalues;
 mod evaluate;
 mod forward;
+mod init_from;
 mod ledger;
 mod load_weights;
 mod loss;
@@ -44,6 +46,7 @@ mod tfrecord_writer;
 mod top_k;
 mod writers;
 
+pub use eigenvalues::apply as apply_eigenvalues;
 pub use load_weights::InjectedWeights;
 pub use registry::registry;
 pub use resume::{Cursor, Measured, RejectedRecords, Resume};

@@ -130,7 +130,8 @@ impl Component for Optimizer {
             KeySpec::new(
                 "init_from",
                 KeyKind::Path,
-                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
+                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones. Where they \
+                 are for another number of classes, the classifier is drawn anew. Moments, schedule and data start afresh.",
             ),
             KeySpec::new(
                 "eigenvalues",
@@ -199,7 +200,7 @@ impl Component for Optimizer {
         };
         let current = match &restored {
             Some(state) => Version { weights: state.weights.clone(), moments: state.moments.clone() },
-            None => fresh(&config, &model, &device, context.seed)?,
+            None => fresh(&config, &model, &device, context)?,
         };
         let count = current.weights.parameter_count();
         context.message(Level::Info, format!("{count} trainable parameters"));
@@ -221,10 +222,15 @@ impl Component for Optimizer {
 }
 
 /// The version that a run from the start begins with.
-fn fresh(config: &Config, model: &Arc<dyn Model>, device: &Device, seed: u64) -> Result<Version, Failure> {
+fn fresh(
+    config: &Config,
+    model: &Arc<dyn Model>,
+    device: &Device,
+    context: &StageContext,
+) -> Result<Version, Failure> {
     let mut weights = match &config.init_from {
-        Some(path) => crate::load_weights::read(path, model, device)?,
-        None => Weights::initial(model.clone(), seed, device, DType::F32)
+        Some(path) => crate::init_from::start(path, model, context, device)?,
+        None => Weights::initial(model.clone(), context.seed, device, DType::F32)
             .map_err(|e| compute_failure("drawing the initial weights", &e))?,
     };
     if let Some(path) = &config.eigenvalues {

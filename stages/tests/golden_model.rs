@@ -6,6 +6,8 @@
 mod determinism;
 #[path = "golden_model/differences.rs"]
 mod differences;
+#[path = "golden_model/imported.rs"]
+mod imported;
 #[path = "golden_model/outputs.rs"]
 mod outputs;
 #[path = "golden_model/padding.rs"]

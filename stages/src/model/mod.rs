@@ -25,6 +25,7 @@ mod weights;
 use candle_core::{DType, Tensor};
 
 pub use candle_core::Result;
+pub(crate) use config::MAX_SIZE;
 pub use config::{
     CentersFanIn, DropoutMode, GateVariance, L2Norm, LossForm, NextVladConfig, RunningStatistics,
 };
@@ -33,6 +34,7 @@ pub use gradients::{Gradients, backward};
 pub(crate) use kernels::{Flat, Real, for_float};
 pub use moments::{BatchMoments, NormMoments};
 pub use nextvlad::{Kernels, NextVlad};
+pub(crate) use weights::draw;
 pub use weights::{Weights, WeightsError};
 
 /// How a parameter begins.
