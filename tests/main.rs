@@ -14,6 +14,7 @@ mod devices;
 mod evaluation;
 mod failure;
 mod full_size;
+mod golden_records;
 mod graphs;
 mod mistakes;
 mod plain_loop;
