@@ -16,6 +16,7 @@ mod devices;
 mod evaluation;
 mod failure;
 mod full_size;
+mod golden_records;
 mod graphs;
 mod held_states;
 mod init_from;
