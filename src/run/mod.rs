@@ -201,7 +201,7 @@ fn short(path: &Path) -> &Path {
 impl From<&RunError> for RunFailure {
     fn from(error: &RunError) -> Self {
         Self {
-            stage: Some(error.stage.clone()),
+            stage: (!error.stage.is_empty()).then(|| error.stage.clone()),
             message: error.failure.to_string(),
             exit_code: error.failure.kind.exit_code(),
         }
