@@ -12,7 +12,7 @@ use framewise_pipeline::{
 use crate::forward::compute_failure;
 use crate::model;
 use crate::parallel::per_device;
-use crate::payload::{GradientShard, LossPass, ShardGradients};
+use crate::payload::{GradientShard, LossPass, LossShard, ShardGradients};
 
 /// The stage type.
 pub(crate) struct Backward;
@@ -61,7 +61,8 @@ impl Transform for Differentiating {
         let LossPass { step, epoch, shards } = pass;
         let computed = per_device(shards.into_iter().map(|s| (s.device, s)).collect(), |_, shard| {
             let gradients = Arc::new(model::backward(&shard.loss, &shard.weights)?);
-            Ok(GradientShard { gradients, videos: shard.videos, moments: shard.moments })
+            let LossShard { videos, moments, batch, loss, .. } = shard;
+            Ok(GradientShard { gradients, videos, moments, batch, loss: loss.detach() })
         });
         let shards = computed
             .into_iter()
