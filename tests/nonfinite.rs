@@ -10,8 +10,12 @@ use framewise_pipeline::engine::{Outcome, Status};
 use crate::cli_support::{Desk, graph};
 use crate::common::{checkpoint_bytes, load, run, run_named, set};
 
-/// The rate that adds ten million to every weight at every step from the second epoch on.
-const HUGE_RATE: [&str; 3] = [
+/// Adds ten million to every weight at every step from the second epoch on, or takes it away: without decay Adam is
+/// the sign of the gradient times the rate.
+const HUGE_RATE: [&str; 6] = [
+    "stages.optimizer.beta1=0",
+    "stages.optimizer.beta2=0",
+    "stages.optimizer.epsilon=1e-30",
     "stages.optimizer.learning_rate=10",
     "stages.optimizer.milestone_epochs=[1]",
     "stages.optimizer.milestone_factors=[1e6]",
