@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use crate::budget::Budget;
 use crate::component::{Registry, Wiring};
@@ -23,15 +23,13 @@ use crate::graph::ResolvedGraph;
 use crate::meter::{Activity, StageMeter};
 use crate::monitor::{EdgeMonitor, Monitor, StageMonitor};
 use crate::port::{EdgePlan, Ender, OutputPlan, Producer};
+use crate::sampler::{SAMPLE_EVERY, Sampler};
 use crate::stage::Stage;
 use crate::stop::StopToken;
-use crate::watchdog::{Stall, Tick, Watchdog};
+use crate::watchdog::Watchdog;
 
 /// Stack of a stage's thread: candle walks a tape recursively.
 const STACK_BYTES: usize = 16 << 20;
-
-/// How often edge depths are sampled, and metrics published.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// How long the threads of a run that stalled have to end, once they are told to: as long as the timeout, within these.
 const GRACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -125,7 +123,7 @@ pub struct Pipeline {
 }
 
 /// The first error of a run.
-type FirstError = Arc<Mutex<Option<RunError>>>;
+pub(crate) type FirstError = Arc<Mutex<Option<RunError>>>;
 
 struct Worker {
     name: String,
@@ -259,7 +257,7 @@ impl Pipeline {
             stalls,
         };
         let sampler = thread::Builder::new().name("sampler".into()).spawn(move || sampler.run(&done));
-        let (start, threads, over) = start(workers, &stop, &errors);
+        let Started { at, threads, over } = start(workers, &stop, &errors);
         let hang = wait_for(&over, &stalled, stall_timeout.unwrap_or_default());
         for (stage, handle) in threads {
             if hang && !handle.is_finished() {
@@ -272,7 +270,7 @@ impl Pipeline {
                 record(&errors, RunError { stage, failure: panicked(panic.as_ref()) }, &stop);
             }
         }
-        let wall_seconds = start.elapsed().as_secs_f64();
+        let wall_seconds = at.elapsed().as_secs_f64();
         drop(all_done);
         if let Ok(sampler) = sampler {
             // Without a sampler, or with a recorder that panics, a run is only less observable.
@@ -289,12 +287,16 @@ impl Pipeline {
     }
 }
 
-/// Starts a thread for each stage. The last value disconnects when all of them have ended.
-fn start(
-    workers: Vec<Worker>,
-    stop: &StopToken,
-    errors: &FirstError,
-) -> (Instant, Vec<(String, JoinHandle<()>)>, Receiver<()>) {
+/// The running threads of the stages.
+struct Started {
+    at: Instant,
+    threads: Vec<(String, JoinHandle<()>)>,
+    /// Disconnects when all of them have ended.
+    over: Receiver<()>,
+}
+
+/// Starts a thread for each stage.
+fn start(workers: Vec<Worker>, stop: &StopToken, errors: &FirstError) -> Started {
     // No stage starts before every thread has: a thread that cannot start drops its worker, and so its
     // channel ends, which a running stage would take for a failure or an early end of that stage.
     let (start_all, may_start) = crossbeam_channel::bounded::<()>(0);
@@ -321,9 +323,9 @@ fn start(
             }
         }
     }
-    let start = Instant::now();
+    let at = Instant::now();
     drop(start_all);
-    (start, threads, over)
+    Started { at, threads, over }
 }
 
 /// Waits until every thread has ended; after a stall only for a while. Whether some may hang.
@@ -338,56 +340,6 @@ fn wait_for(over: &Receiver<()>, stalled: &Receiver<()>, timeout: Duration) -> b
                 false
             }
         },
-    }
-}
-
-/// Looks at the run twenty times a second.
-struct Sampler {
-    monitor: Monitor,
-    watchdog: Watchdog,
-    timeout: Duration,
-    inside: Option<Arc<StageMeter>>,
-    observer: Arc<dyn Observer>,
-    stop: StopToken,
-    errors: FirstError,
-    stalls: Sender<()>,
-}
-
-impl Sampler {
-    /// Ends when `done` disconnects.
-    fn run(mut self, done: &Receiver<()>) {
-        let mut publishes = true;
-        while done.recv_timeout(SAMPLE_EVERY).is_err_and(|e| e.is_timeout()) {
-            self.watch();
-            // A recorder that panics is not asked again; the watchdog goes on.
-            publishes = publishes && catch_unwind(AssertUnwindSafe(|| self.monitor.sample())).is_ok();
-        }
-    }
-
-    fn watch(&mut self) {
-        let found = self.watchdog.tick(self.monitor.moves());
-        if let Some(outer) = &self.inside
-            && (found == Tick::Moved || self.watchdog.still_watches())
-        {
-            // A halt in here is told by this watchdog, which knows more of it than the outer one.
-            outer.touch();
-        }
-        if found != Tick::Stalled {
-            return;
-        }
-        let stall = Stall::of(&self.monitor, self.timeout);
-        self.observer.message(Level::Warning, "", &stall.report());
-        if !self.stop.is_tripped() {
-            let mut busy = stall.busy();
-            let stage = match (busy.next(), busy.next()) {
-                (Some(only), None) => only.to_owned(),
-                _ => String::new(),
-            };
-            drop(busy);
-            let failure = Failure::new(ErrorKind::Stalled, stall);
-            record(&self.errors, RunError { stage, failure }, &self.stop);
-        }
-        let _ = self.stalls.try_send(());
     }
 }
 
@@ -419,7 +371,7 @@ fn run_worker(worker: Worker, stop: &StopToken, errors: &Mutex<Option<RunError>>
     drop((enders, keepers));
 }
 
-fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
+pub(crate) fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
     errors.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     stop.trip();
 }

@@ -25,6 +25,7 @@ pub mod monitor;
 pub mod packet;
 pub mod payload;
 pub mod port;
+mod sampler;
 pub mod stage;
 pub mod stop;
 pub mod testing;

@@ -8,10 +8,9 @@ use crate::model::{Flat, Real, for_float};
 /// Elements of one part, read by one thread.
 const PART: usize = 1 << 16;
 
-/// Whether `value` is neither NaN nor infinite: what is no number is not equal to itself, and less itself gives 0 only
-/// for finite ones.
+/// Whether `value` is neither NaN nor infinite: 0 times any other number is 0.
 pub(super) fn finite<T: Real>(value: T) -> bool {
-    value - value == T::zero()
+    value * T::zero() == T::zero()
 }
 
 /// Whether every element of every tensor is finite; 0 tensors are. Elsewhere than on the CPU the answer comes back in
