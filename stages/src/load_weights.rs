@@ -95,7 +95,19 @@ impl Stage for Loading {
 /// # Errors
 /// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
 pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
-    let tensors = tensors(path)?;
+    weights_from(path, tensors(path)?, model, device)
+}
+
+/// Weights for `model` from tensors that were read from `path`.
+///
+/// # Errors
+/// `Data` (65) when a tensor is missing, has another shape or holds a number that is not finite.
+pub(crate) fn weights_from(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    model: &Arc<dyn Model>,
+    device: &Device,
+) -> Result<Weights, Failure> {
     let weights = Weights::from_named(model.clone(), tensors, device, DType::F32)
         .map_err(|e| Failure::data(format!("{}: {e}", path.display())))?;
     match nonfinite::in_weights(&weights) {
