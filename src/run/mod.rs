@@ -180,6 +180,7 @@ impl Begun {
             observer: journal.clone(),
             stop: stop.clone(),
             resources: self.resources.clone(),
+            ..RunOptions::default()
         };
         let pipeline = Pipeline::build(graph, registry, &options)?;
         self.directory.write_graph(&resolved)?;
@@ -333,7 +334,8 @@ impl Prepared {
                 Format::Text => journal.log(Level::Warning, "", &text),
             }
         }
-        drop((outside, directory));
+        // Locked until the process is gone: a thread that hung in a stalled run may still write.
+        std::mem::forget((outside, directory));
         printed?;
         Ok(exit_code)
     }
