@@ -10,7 +10,7 @@ use framewise_pipeline::{
 };
 use serde::Deserialize;
 
-use crate::payload::{Batch, Example, Step, rows_of};
+use crate::payload::{Batch, Step, Video, any_of};
 
 /// The stage type.
 pub(crate) struct BatchVideos;
@@ -37,7 +37,7 @@ impl Component for BatchVideos {
 
     fn doc(&self) -> &'static str {
         "Packs videos into batches, one batch a step: the frames of all videos one after another with their lengths, no \
-         padding. The last batch of an epoch may be smaller, unless drop_last."
+         padding; or, at video level, a row a video. The last batch of an epoch may be smaller, unless drop_last."
     }
 
     fn keys(&self) -> Vec<KeySpec> {
@@ -58,9 +58,9 @@ impl Component for BatchVideos {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Video>("examples", any_of::<Video>())],
             outputs: vec![
-                OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("examples"),
+                OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("examples"),
             ],
         }
     }
@@ -77,17 +77,12 @@ impl Component for BatchVideos {
 }
 
 impl Transform for Batching {
-    type In = Example;
+    type In = Video;
     type Out = Step;
 
-    fn process(&mut self, example: Example, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
-        let batch = &mut self.batch;
-        batch.ids.push(example.id);
-        batch.labels.push(example.labels);
-        batch.lengths.push(example.frames);
-        batch.rgb.extend_from_slice(&example.rgb);
-        batch.audio.extend_from_slice(&example.audio);
-        if batch.videos() < self.config.size {
+    fn process(&mut self, video: Video, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
+        self.batch.push(video)?;
+        if self.batch.videos() < self.config.size {
             return Ok(());
         }
         self.send(out)
@@ -115,9 +110,7 @@ impl Batching {
 
     fn send(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         // The next batch is about as large: its buffers are allocated once.
-        let (rgb, audio) = (self.batch.rgb.len(), self.batch.audio.len());
-        let next =
-            Batch { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio), ..Batch::default() };
+        let next = Batch { features: self.batch.features.emptied(), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         out.emit(Step { index: self.sent, epoch: self.epoch, shards: vec![Arc::new(batch)] })?;
         self.sent += 1;

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 
-use crate::payload::{Example, Record, rows_of};
+use crate::payload::{Record, Video, rows_of};
 use crate::rejects::{Rejects, reject_keys};
-use crate::tfrecord::{DecodeOptions, decode_frames};
+use crate::tfrecord::{DecodeOptions, RecordError, decode_frames};
 
 /// Records per worker that are decoded at a time.
 const CHUNK_PER_WORKER: usize = 8;
@@ -29,14 +29,18 @@ struct Config {
     workers: usize,
 }
 
+/// Decodes a record.
+pub(crate) type DecodeRecord = fn(&Record, &DecodeOptions) -> Result<Video, RecordError>;
+
 struct Decode {
+    decode: DecodeRecord,
     options: DecodeOptions,
     /// `None` decodes on the stage's own thread.
     pool: Option<ThreadPool>,
     chunk: usize,
     rejects: Rejects,
     input: Input<Record>,
-    output: Output<Example>,
+    output: Output<Video>,
 }
 
 impl Component for Yt8mDecode {
@@ -62,23 +66,17 @@ impl Component for Yt8mDecode {
                 .unit("frames"),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Labels must be below this.")
                 .default(3862),
-            KeySpec::new(
-                "workers",
-                KeyKind::Integer(1..=256),
-                "Threads that decode. The order is kept whatever it is.",
-            )
-            .default(1)
-            .unit("threads"),
+            workers_key(),
         ];
         keys.extend(reject_keys());
         keys
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
             inputs: vec![InputPort::new::<Record>("records", PayloadType::of::<Record>())],
-            outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)],
+            outputs: vec![OutputPort::new::<Video>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -89,31 +87,52 @@ impl Component for Yt8mDecode {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
-        let pool = match config.workers {
-            1 => None,
-            n => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .thread_name(|i| format!("decode-{i}"))
-                    .build()
-                    .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
-            ),
+        let options = DecodeOptions {
+            rgb_size: config.rgb_size,
+            audio_size: config.audio_size,
+            max_frames: config.max_frames,
+            classes: Some(config.classes),
+            ..DecodeOptions::default()
         };
-        Ok(Box::new(Decode {
-            options: DecodeOptions {
-                rgb_size: config.rgb_size,
-                audio_size: config.audio_size,
-                max_frames: config.max_frames,
-                classes: Some(config.classes),
-                ..DecodeOptions::default()
-            },
-            chunk: if pool.is_some() { config.workers * CHUNK_PER_WORKER } else { 1 },
-            pool,
-            rejects: Rejects::new(settings, context),
-            input: wiring.input("records")?,
-            output: wiring.output("examples")?,
-        }))
+        let decode: DecodeRecord = |record, options| decode_frames(record, options).map(Video::Frames);
+        decoding(decode, options, config.workers, settings, wiring, context)
     }
+}
+
+/// The key `workers` of a stage that decodes.
+pub(crate) fn workers_key() -> KeySpec {
+    let doc = "Threads that decode. The order is kept whatever it is.";
+    KeySpec::new("workers", KeyKind::Integer(1..=256), doc).default(1).unit("threads")
+}
+
+/// The stage that decodes `records` to `examples`.
+pub(crate) fn decoding(
+    decode: DecodeRecord,
+    options: DecodeOptions,
+    workers: usize,
+    settings: &Settings,
+    wiring: &mut Wiring,
+    context: &StageContext,
+) -> Result<Box<dyn Stage>, Failure> {
+    let pool = match workers {
+        1 => None,
+        n => Some(
+            ThreadPoolBuilder::new()
+                .num_threads(n)
+                .thread_name(|i| format!("decode-{i}"))
+                .build()
+                .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
+        ),
+    };
+    Ok(Box::new(Decode {
+        decode,
+        options,
+        chunk: if pool.is_some() { workers * CHUNK_PER_WORKER } else { 1 },
+        pool,
+        rejects: Rejects::new(settings, context),
+        input: wiring.input("records")?,
+        output: wiring.output("examples")?,
+    }))
 }
 
 impl Stage for Decode {
@@ -139,12 +158,11 @@ impl Stage for Decode {
 
 impl Decode {
     fn decode(&mut self, chunk: &mut Vec<Record>) -> Result<(), StageError> {
+        let (decode, options) = (self.decode, &self.options);
         let decoded: Vec<_> = match &self.pool {
-            None => chunk.iter().map(|record| decode_frames(record, &self.options)).collect(),
-            Some(pool) => pool.install(|| {
-                // An indexed parallel collect keeps the order.
-                chunk.par_iter().map(|record| decode_frames(record, &self.options)).collect()
-            }),
+            None => chunk.iter().map(|record| decode(record, options)).collect(),
+            // An indexed parallel collect keeps the order.
+            Some(pool) => pool.install(|| chunk.par_iter().map(|record| decode(record, options)).collect()),
         };
         chunk.clear();
         for example in decoded {

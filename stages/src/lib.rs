@@ -25,8 +25,10 @@ mod evaluate;
 mod forward;
 mod load_weights;
 mod loss;
+mod mean_pool;
 mod metrics;
 mod model_keys;
+mod model_kind;
 mod optimizer;
 mod parallel;
 mod predict;
@@ -40,6 +42,7 @@ mod shuffle;
 mod synthetic_source;
 mod tfrecord_writer;
 mod top_k;
+mod video_decode;
 mod writers;
 
 pub use load_weights::InjectedWeights;

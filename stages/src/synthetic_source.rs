@@ -9,7 +9,7 @@ use framewise_pipeline::{
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::payload::{Example, rows_of};
+use crate::payload::{Video, rows_of};
 use crate::synthetic::{SyntheticConfig, SyntheticVideos};
 
 /// Videos drawn at a time per worker.
@@ -30,7 +30,7 @@ struct Source {
     config: Config,
     videos: SyntheticVideos,
     pool: rayon::ThreadPool,
-    output: Output<Example>,
+    output: Output<Video>,
 }
 
 impl Component for SyntheticSource {
@@ -88,10 +88,10 @@ impl Component for SyntheticSource {
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
             inputs: vec![],
-            outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)],
+            outputs: vec![OutputPort::new::<Video>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -143,7 +143,7 @@ impl Stage for Source {
                 let draw = || (first..end).into_par_iter().map(|i| self.videos.video(i)).collect::<Vec<_>>();
                 let drawn = self.pool.install(draw);
                 for example in drawn {
-                    self.output.send(example)?;
+                    self.output.send(Video::Frames(example))?;
                 }
                 first = end;
             }
