@@ -19,3 +19,4 @@ mod mistakes;
 mod plain_loop;
 mod quickstart;
 mod registry;
+mod video_level;

@@ -66,7 +66,16 @@ pub enum KeyKind {
 impl KeySpec {
     /// An optional key without default; see [`KeySpec::required`] and [`KeySpec::default`].
     pub fn new(name: &'static str, kind: KeyKind, doc: &'static str) -> Self {
-        Self { name, kind, default: None, required: false, unit: "", doc, only_with: None, defaults_with: Vec::new() }
+        Self {
+            name,
+            kind,
+            default: None,
+            required: false,
+            unit: "",
+            doc,
+            only_with: None,
+            defaults_with: Vec::new(),
+        }
     }
 
     /// A key that must be given.

@@ -59,9 +59,7 @@ impl Component for BatchVideos {
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
             inputs: vec![InputPort::new::<Video>("examples", any_of::<Video>())],
-            outputs: vec![
-                OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("examples"),
-            ],
+            outputs: vec![OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("examples")],
         }
     }
 

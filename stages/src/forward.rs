@@ -236,6 +236,13 @@ pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<D
 }
 
 fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
+    if weights.model.name() != model.name() {
+        return Err(Failure::config(format!(
+            "the weights belong to model `{}`, this stage computes `{}`",
+            weights.model.name(),
+            model.name()
+        )));
+    }
     let wanted = model.parameters();
     for (spec, tensor) in wanted.iter().zip(&weights.parameters) {
         if tensor.dims() != spec.shape {

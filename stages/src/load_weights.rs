@@ -55,7 +55,11 @@ impl Component for LoadWeights {
     fn ports(&self, settings: &Settings) -> Ports {
         Ports {
             inputs: vec![],
-            outputs: vec![OutputPort::new::<WeightsVersion>("weights", ModelKind::of(settings).weights(settings), 1)],
+            outputs: vec![OutputPort::new::<WeightsVersion>(
+                "weights",
+                ModelKind::of(settings).weights(settings),
+                1,
+            )],
         }
     }
 

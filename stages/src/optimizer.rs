@@ -147,7 +147,8 @@ impl Component for Optimizer {
         Ports {
             inputs: vec![InputPort::new::<Update>("gradients", PayloadType::of::<Update>())],
             outputs: vec![
-                OutputPort::new::<WeightsVersion>("weights", ModelKind::of(settings).weights(settings), 1).delayed(),
+                OutputPort::new::<WeightsVersion>("weights", ModelKind::of(settings).weights(settings), 1)
+                    .delayed(),
                 OutputPort::new::<TrainState>("states", PayloadType::of::<TrainState>(), 1),
             ],
         }
@@ -167,7 +168,8 @@ impl Component for Optimizer {
             if !config.milestone_epochs.is_sorted_by(|a, b| a < b) {
                 problems.push(("milestone_epochs", "milestones must ascend".into()));
             }
-            let names: Vec<_> = ModelKind::of(settings).model(settings).map(|m| m.parameters()).unwrap_or_default();
+            let names: Vec<_> =
+                ModelKind::of(settings).model(settings).map(|m| m.parameters()).unwrap_or_default();
             let unknown = config.l2_parameters.iter().filter(|name| !names.iter().any(|p| p.name == **name));
             if !names.is_empty() {
                 problems

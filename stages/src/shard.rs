@@ -36,9 +36,7 @@ impl Component for Shard {
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
             inputs: vec![InputPort::new::<Step>("batches", any_of::<Step>())],
-            outputs: vec![
-                OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("batches"),
-            ],
+            outputs: vec![OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("batches")],
         }
     }
 

@@ -51,10 +51,7 @@ impl Component for TfrecordWriter {
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
-        Ports {
-            inputs: vec![InputPort::new::<Video>("examples", any_of::<Video>())],
-            outputs: vec![],
-        }
+        Ports { inputs: vec![InputPort::new::<Video>("examples", any_of::<Video>())], outputs: vec![] }
     }
 
     fn build(

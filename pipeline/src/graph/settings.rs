@@ -225,7 +225,7 @@ fn chosen(
         format!("`{}` of stage {stage} has no effect: its `{}` is {decided}", spec.name, choice.key);
     let with = words::list(choice.words.iter().copied(), "or");
     let diagnostic = Diagnostic::error(entry.place, message)
-        .help(format!("remove it; it belongs to `{}` {with}", choice.key));
+        .help(format!("remove it; it goes with `{}` {with}", choice.key));
     loading.report.push(match draft.origins.get(choice.key) {
         Some(&place) => diagnostic.also(place, format!("`{}` is chosen here", choice.key)),
         None => diagnostic,

@@ -113,9 +113,11 @@ pub fn any_of<T: Payload>() -> PayloadType {
 
 /// `examples` or `batches` at frame level.
 pub fn rows_of<T: Payload>((rgb, audio): Sizes) -> PayloadType {
-    PayloadType::of::<T>()
-        .tensor("rgb", "u8", vec![Dim::Named("frames"), Dim::Fixed(rgb)])
-        .tensor("audio", "u8", vec![Dim::Named("frames"), Dim::Fixed(audio)])
+    PayloadType::of::<T>().tensor("rgb", "u8", vec![Dim::Named("frames"), Dim::Fixed(rgb)]).tensor(
+        "audio",
+        "u8",
+        vec![Dim::Named("frames"), Dim::Fixed(audio)],
+    )
 }
 
 /// `examples` or `batches` at video level.
