@@ -110,7 +110,9 @@ fn plain_loop(model: &Arc<dyn Model>, l2_parameters: &[&str]) -> (Weights, Momen
 fn quickstart(model: &str, run_dir: &Path, sets: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewise"));
     command.arg("run").arg(root().join("graphs/quickstart-video.toml")).arg("--run-dir").arg(run_dir);
-    sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    for set in sets {
+        command.args(["--set", set]);
+    }
     let output = command.env("YT8M_MODEL", model).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -374,7 +376,9 @@ fn a_frame_level_record_is_refused_or_skipped_and_told() {
 fn refused(graph: &str, sets: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewise"));
     command.arg("render").arg(root().join("graphs").join(graph)).env_remove("YT8M_MODEL");
-    sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    for set in sets {
+        command.args(["--set", set]);
+    }
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     String::from_utf8(output.stderr).unwrap()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use framewise_stages::model::{
-    DeviceBatch, Dropout, InputNorm, Logistic, LogisticConfig, MixtureConfig, MixtureOfExperts, Model,
-    Weights, backward,
+    DeviceBatch, Dropout, InputNorm, Kernels, Logistic, LogisticConfig, MixtureConfig, MixtureOfExperts,
+    Model, Weights, backward,
 };
 use framewise_stages::random;
 
@@ -17,6 +17,7 @@ const RGB: usize = 4;
 const AUDIO: usize = 3;
 const CLASSES: usize = 6;
 const INPUTS: usize = RGB + AUDIO;
+const BOTH: [Kernels; 2] = [Kernels::Auto, Kernels::Plain];
 
 /// Numbers of a seed, standard normal.
 fn numbers(seed: u64, count: usize) -> Vec<f64> {
@@ -68,9 +69,9 @@ fn logistic(input_norm: InputNorm) -> Arc<dyn Model> {
     Arc::new(Logistic::new(config).unwrap())
 }
 
-fn mixture(mixtures: usize, input_norm: InputNorm) -> Arc<dyn Model> {
+fn mixture(mixtures: usize, input_norm: InputNorm, kernels: Kernels) -> Arc<dyn Model> {
     let config = MixtureConfig { rgb_size: RGB, audio_size: AUDIO, classes: CLASSES, mixtures, input_norm };
-    Arc::new(MixtureOfExperts::new(config).unwrap())
+    Arc::new(MixtureOfExperts { kernels, ..MixtureOfExperts::new(config).unwrap() })
 }
 
 fn dot(row: &[f64], x: &[f64]) -> f64 {
@@ -136,10 +137,10 @@ fn cases(dtype: DType) -> Vec<(String, Weights, Vec<f64>)> {
         let x = normalized(&rows, norm);
         let (own, values) = weights(logistic(norm), dtype, 0.4);
         cases.push((format!("logistic {norm:?}"), own, plain_logistic(&values, &x)));
-        for mixtures in [1, 2, 4] {
-            let (own, values) = weights(mixture(mixtures, norm), dtype, 0.4);
+        for (mixtures, kernels) in [1, 2, 4].into_iter().flat_map(|m| BOTH.map(|kernels| (m, kernels))) {
+            let (own, values) = weights(mixture(mixtures, norm, kernels), dtype, 0.4);
             let expected = plain_mixture(&values, &x, mixtures);
-            cases.push((format!("{mixtures} mixtures {norm:?}"), own, expected));
+            cases.push((format!("{mixtures} mixtures {norm:?} {kernels:?}"), own, expected));
         }
     }
     cases
@@ -163,8 +164,8 @@ fn probabilities_and_losses_are_those_of_the_plain_loop() {
             let losses = flat(&model.loss(&train.logits, &labels).unwrap());
             close(&losses, &starter_loss(&expected, 0.0), tolerance * 4.0, &name);
             // With the small number of the starter code, 10e-8, in its logarithms: that changes a class's loss by ε/p.
-            assert!(expected.iter().all(|p| (1e-2..1.0 - 1e-2).contains(p)), "{name} {expected:?}");
-            close(&losses, &starter_loss(&expected, 1e-7), CLASSES as f64 * 1e-5 + 4.0 * tolerance, &name);
+            assert!(expected.iter().all(|p| (1e-3..1.0 - 1e-3).contains(p)), "{name} {expected:?}");
+            close(&losses, &starter_loss(&expected, 1e-7), CLASSES as f64 * 1e-4 + 4.0 * tolerance, &name);
         }
     }
 }
@@ -176,9 +177,11 @@ fn gradients_are_those_of_finite_differences() {
     let models: Vec<(Arc<dyn Model>, usize)> = vec![
         (logistic(InputNorm::L2), 0),
         (logistic(InputNorm::None), 0),
-        (mixture(1, InputNorm::None), 1),
-        (mixture(2, InputNorm::L2), 2),
-        (mixture(3, InputNorm::None), 3),
+        (mixture(1, InputNorm::None, Kernels::Auto), 1),
+        (mixture(2, InputNorm::L2, Kernels::Auto), 2),
+        (mixture(3, InputNorm::None, Kernels::Auto), 3),
+        (mixture(2, InputNorm::L2, Kernels::Plain), 2),
+        (mixture(3, InputNorm::None, Kernels::Plain), 3),
     ];
     for (model, mixtures) in models {
         let norm =
@@ -238,26 +241,29 @@ fn the_logistic_gradient_is_the_textbook_s() {
 #[test]
 fn an_empty_input_gives_half_of_each_expert_and_its_gradient() {
     // All activations are exactly 0, where the parts of softplus have kinks: p = Σ 1/(M+1) · 1/2.
-    let model = mixture(2, InputNorm::L2);
-    let (mut weights, _) = weights(model.clone(), DType::F32, 1.0);
-    weights.parameters[2] = Var::zeros(CLASSES * 2, DType::F32, &Device::Cpu).unwrap();
-    let zeros = |width| Tensor::zeros((1, width), DType::F32, &Device::Cpu).unwrap();
-    let batch = DeviceBatch { rgb: zeros(RGB), audio: zeros(AUDIO), lengths: vec![1] };
-    let forward = model.forward_train(&weights, &batch, &Dropout::Off).unwrap();
-    let p: Vec<f64> = flat(&forward.logits).into_iter().map(sigmoid).collect();
-    close(&p, &[1.0 / 3.0; CLASSES], 1e-6, "probabilities");
-    let labels = Tensor::ones((1, CLASSES), DType::F32, &Device::Cpu).unwrap();
-    let loss = model.loss(&forward.logits, &labels).unwrap().mean_all().unwrap();
-    let gradients = backward(&loss, &weights).unwrap();
-    // d(−ln p)/d e_m = −g_m · s(1 − s) / p = −(1/3 · 1/4) / (1/3)
-    close(&flat(&gradients.tensors[2]), &[-0.25; CLASSES * 2], 1e-6, "expert biases");
+    for kernels in BOTH {
+        let model = mixture(2, InputNorm::L2, kernels);
+        let (mut weights, _) = weights(model.clone(), DType::F32, 1.0);
+        weights.parameters[2] = Var::zeros(CLASSES * 2, DType::F32, &Device::Cpu).unwrap();
+        let zeros = |width| Tensor::zeros((1, width), DType::F32, &Device::Cpu).unwrap();
+        let batch = DeviceBatch { rgb: zeros(RGB), audio: zeros(AUDIO), lengths: vec![1] };
+        let forward = model.forward_train(&weights, &batch, &Dropout::Off).unwrap();
+        let p: Vec<f64> = flat(&forward.logits).into_iter().map(sigmoid).collect();
+        close(&p, &[1.0 / 3.0; CLASSES], 1e-6, "probabilities");
+        let labels = Tensor::ones((1, CLASSES), DType::F32, &Device::Cpu).unwrap();
+        let loss = model.loss(&forward.logits, &labels).unwrap().mean_all().unwrap();
+        let gradients = backward(&loss, &weights).unwrap();
+        // d(−ln p)/d e_m = −g_m · s(1 − s) / p = −(1/3 · 1/4) / (1/3)
+        close(&flat(&gradients.tensors[2]), &[-0.25; CLASSES * 2], 1e-6, "expert biases");
+    }
 }
 
 #[test]
 fn huge_activations_have_finite_losses_and_gradients() {
     let (batch, _) = inputs(DType::F32);
     let labels_tensor = tensor(&labels(), &[VIDEOS, CLASSES], DType::F32);
-    for model in [logistic(InputNorm::None), mixture(2, InputNorm::None)] {
+    let mixtures = BOTH.map(|kernels| mixture(2, InputNorm::None, kernels));
+    for model in mixtures.into_iter().chain([logistic(InputNorm::None)]) {
         for spread in [1e2, 1e4, 1e8] {
             let (weights, _) = weights(model.clone(), DType::F32, spread);
             let forward = model.forward_train(&weights, &batch, &Dropout::Off).unwrap();

@@ -66,7 +66,7 @@ impl Logistic {
         means::check(self, weights)?;
         let [weight, bias] = parameters else { candle_core::bail!("a logistic model has two tensors") };
         let x = means::features(self, batch, self.config.input_norm, weight.dtype())?;
-        means::linear(&x, weight)?.broadcast_add(bias)
+        means::linear(&x, weight, x.device().is_cpu())?.broadcast_add(bias)
     }
 }
 

@@ -72,9 +72,9 @@ pub(super) fn check(model: &dyn Model, weights: &Weights) -> Result<()> {
 
 /// `x Wᵀ` for an input `x` [B, in] without tape and `weight` [out, in].
 ///
-/// candle would compute the gradient of `x` too, as large a product again; on the CPU only the weight's is made.
-pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if !weight.is_variable() || !weight.device().is_cpu() {
+/// candle would compute the gradient of `x` too, as large a product again; fused, only the weight's is made. CPU only.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, fused: bool) -> Result<Tensor> {
+    if !fused || !weight.is_variable() {
         return x.matmul(&weight.t()?);
     }
     let (input, target) = (x.clone(), weight.clone());

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::means::{self, InputNorm};
 use super::{
-    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, LossForm, Model, ParameterSpec, TrainForward,
-    Weights, loss,
+    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, Kernels, LossForm, Model, ParameterSpec,
+    TrainForward, Weights, loss, mixture_fused,
 };
 
 /// Everything that defines a mixture of experts but its weights.
@@ -66,6 +66,9 @@ impl MixtureConfig {
 pub struct MixtureOfExperts {
     /// Its shape; sound, see [`MixtureConfig::check`].
     pub config: MixtureConfig,
+    /// Which implementation computes: [`Kernels::Plain`] or, for any other, a fused kernel on the CPU. Both give the
+    /// same numbers up to rounding.
+    pub kernels: Kernels,
 }
 
 impl MixtureOfExperts {
@@ -75,7 +78,7 @@ impl MixtureOfExperts {
         if !errors.is_empty() {
             candle_core::bail!("this mixture of experts cannot be: {}", errors.join("; "));
         }
-        Ok(Self { config })
+        Ok(Self { config, kernels: Kernels::Auto })
     }
 
     fn logits(&self, weights: &Weights, batch: &DeviceBatch, parameters: &[Tensor]) -> Result<Tensor> {
@@ -86,8 +89,13 @@ impl MixtureOfExperts {
         let (classes, mixtures) = (self.config.classes, self.config.mixtures);
         let x = means::features(self, batch, self.config.input_norm, gates.dtype())?;
         let videos = x.dim(0)?;
-        let gates = means::linear(&x, gates)?.reshape((videos, classes, mixtures + 1))?;
-        let experts = means::linear(&x, experts)?.broadcast_add(bias)?;
+        let fused = self.kernels != Kernels::Plain && x.device().is_cpu();
+        let gates = means::linear(&x, gates, fused)?;
+        let experts = means::linear(&x, experts, fused)?.broadcast_add(bias)?;
+        if fused {
+            return mixture_fused::logits(&gates, &experts, mixtures);
+        }
+        let gates = gates.reshape((videos, classes, mixtures + 1))?;
         let experts = experts.reshape((videos, classes, mixtures))?;
         let (chosen, none) = (gates.narrow(2, 0, mixtures)?, gates.narrow(2, mixtures, 1)?);
         let yes = (&chosen - softplus(&experts.neg()?)?)?;

@@ -19,6 +19,7 @@ mod logistic;
 mod loss;
 mod means;
 mod mixture;
+mod mixture_fused;
 mod moments;
 mod nextvlad;
 mod node;
