@@ -92,3 +92,62 @@ impl Payload for Step {
         self.shards.iter().map(|s| s.features.byte_len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{Example, Origin, VideoExample};
+
+    fn origin() -> Origin {
+        Origin { file: std::path::Path::new("a").into(), record: 0, byte: 0 }
+    }
+
+    fn frames(id: &str, frames: usize) -> Video {
+        let (rgb, audio) = (vec![frames as u8; frames * 3], vec![7; frames * 2]);
+        Video::Frames(Example { id: id.into(), labels: vec![1], frames, rgb, audio, origin: origin() })
+    }
+
+    fn means(id: &str, value: f32) -> Video {
+        let (mean_rgb, mean_audio) = (vec![value; 3], vec![-value; 2]);
+        Video::Means(VideoExample { id: id.into(), labels: vec![2], mean_rgb, mean_audio, origin: origin() })
+    }
+
+    #[test]
+    fn a_slice_is_what_its_videos_alone_would_be() {
+        let kinds = [
+            ["a", "b", "c", "d"].map(|id| frames(id, id.as_bytes()[0] as usize - 95)),
+            ["a", "b", "c", "d"].map(|id| means(id, f32::from(id.as_bytes()[0]))),
+        ];
+        let pack = |videos: &[Video]| {
+            let mut batch = Batch::default();
+            videos.iter().for_each(|video| batch.push(video.clone()).unwrap());
+            batch
+        };
+        for videos in kinds {
+            let whole = pack(&videos);
+            for first in 0..4 {
+                for end in first + 1..=4 {
+                    assert_eq!(whole.slice(first, end - first), pack(&videos[first..end]));
+                }
+            }
+            // What is emptied takes the same kind again, and the other one too.
+            let mut next = Batch { features: whole.features.emptied(), ..Batch::default() };
+            next.push(videos[1].clone()).unwrap();
+            assert_eq!(next, pack(&videos[1..2]));
+        }
+    }
+
+    #[test]
+    fn the_two_kinds_do_not_mix() {
+        for (first, second) in [(frames("a", 1), means("b", 1.0)), (means("a", 1.0), frames("b", 1))] {
+            let mut batch = Batch::default();
+            batch.push(first).unwrap();
+            let before = batch.clone();
+            assert!(batch.push(second.clone()).is_err());
+            assert_eq!(batch, before);
+            let mut emptied = Batch { features: batch.features.emptied(), ..Batch::default() };
+            emptied.push(second).unwrap();
+            assert_eq!(emptied.videos(), 1);
+        }
+    }
+}
