@@ -20,7 +20,8 @@ Exit codes:
   64  wrong usage                   73  an output cannot be written
   65  bad data                      74  reading or writing failed half-way
   66  an input was not found        78  bad graph or configuration
-  69  a device is not available    130  interrupted";
+  69  a device is not available     75  the run stalled: nothing moved
+                                   130  interrupted";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]

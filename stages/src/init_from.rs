@@ -11,7 +11,7 @@ use framewise_pipeline::context::Level;
 use framewise_pipeline::{Failure, StageContext};
 
 use crate::forward::compute_failure;
-use crate::load_weights::tensors;
+use crate::load_weights::{tensors, weights_from};
 use crate::model::{Model, Weights, draw};
 
 /// The parameters whose first dimension is the number of classes.
@@ -48,8 +48,7 @@ pub(crate) fn start(
             ),
         );
     }
-    Weights::from_named(model.clone(), named, device, DType::F32)
-        .map_err(|e| Failure::data(format!("{}: {e}", path.display())))
+    weights_from(path, named, model, device)
 }
 
 /// The number of classes of these weights, where it is the one thing in which their classifier differs.

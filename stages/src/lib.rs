@@ -30,6 +30,7 @@ mod load_weights;
 mod loss;
 mod metrics;
 mod model_keys;
+mod nonfinite;
 mod optimizer;
 mod parallel;
 mod predict;
