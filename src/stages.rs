@@ -64,6 +64,8 @@ struct KeyInfo {
     words: &'static [&'static str],
     unit: &'static str,
     required: bool,
+    /// Whether a resumed run may have another value.
+    free: bool,
     default: Option<Value>,
     doc: &'static str,
 }
@@ -142,7 +144,8 @@ fn page(stage: &StageType) -> String {
     if stage.keys.is_empty() {
         out += "  none of its own\n";
     }
-    out += "\nEvery stage also takes `type`, `from`, `config`, `capacity` and `capacity_bytes`.\n";
+    out += "\nEvery stage also takes `type`, `from`, `config`, and, which may change on resume, `capacity` and \
+            `capacity_bytes`.\n";
     out
 }
 
@@ -204,6 +207,7 @@ impl KeyInfo {
             words,
             unit: key.unit,
             required: key.required,
+            free: key.free,
             default,
             doc: key.doc,
         }
@@ -223,6 +227,9 @@ impl KeyInfo {
         }
         if !self.unit.is_empty() {
             terms += &format!(", {}", self.unit);
+        }
+        if self.free {
+            terms += ", may change on resume";
         }
         match &self.default {
             Some(default) => terms += &format!(", default {default}"),
@@ -251,6 +258,8 @@ mod tests {
         assert_eq!(KeyInfo::of(&key).terms(), "whole number from 1, videos, default 10");
         let key = KeySpec::new("mode", KeyKind::OneOf(&["a", "b"]), "Doc.").required();
         assert_eq!(KeyInfo::of(&key).terms(), "\"a\" | \"b\", required");
+        let key = KeySpec::new("epochs", KeyKind::at_least(1), "Doc.").default(1).unit("epochs").free();
+        assert_eq!(KeyInfo::of(&key).terms(), "whole number from 1, epochs, may change on resume, default 1");
         let key = KeySpec::new("rate", KeyKind::Float(0.0..=0.5), "Doc.");
         assert_eq!(KeyInfo::of(&key).terms(), "number from 0.0 to 0.5, optional");
     }

@@ -19,6 +19,8 @@ pub struct KeySpec {
     pub unit: &'static str,
     /// One or two sentences.
     pub doc: &'static str,
+    /// Whether a run that is resumed may have another value: see [`KeySpec::free`].
+    pub free: bool,
 }
 
 /// The values that a key takes.
@@ -53,7 +55,7 @@ pub enum KeyKind {
 impl KeySpec {
     /// An optional key without default; see [`KeySpec::required`] and [`KeySpec::default`].
     pub fn new(name: &'static str, kind: KeyKind, doc: &'static str) -> Self {
-        Self { name, kind, default: None, required: false, unit: "", doc }
+        Self { name, kind, default: None, required: false, unit: "", doc, free: false }
     }
 
     /// A key that must be given.
@@ -74,6 +76,14 @@ impl KeySpec {
     #[must_use]
     pub fn unit(mut self, unit: &'static str) -> Self {
         self.unit = unit;
+        self
+    }
+
+    /// The key may change when a run is resumed: it changes speed, output or length, not the numbers up to a step.
+    /// Any other key that changed refuses the resume, unless the user allows it by name.
+    #[must_use]
+    pub fn free(mut self) -> Self {
+        self.free = true;
         self
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Law: the content tells what a file is, never its name; and one bad file does not hide the others.
 
+mod foreign;
 mod kind;
 mod settings;
 mod tfrecord;
@@ -43,6 +44,7 @@ fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
     match Kind::of(path)? {
         Kind::Records => tfrecord::describe(path, verify),
         Kind::Weights => weights::describe(path, verify),
+        Kind::Foreign => foreign::describe(path, verify),
         Kind::Settings => settings::describe(path),
     }
 }

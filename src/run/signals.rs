@@ -1,8 +1,8 @@
 //! Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! Law: the first one ends a run in the best order it has, the second at once, the third leaves without waiting.
+//! Laws: the first Ctrl-C or SIGTERM ends a run in the best order it has, the second at once, the third leaves without
+//! waiting. SIGHUP, which a terminal that goes away sends, ends nothing.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -43,20 +43,70 @@ impl Ending {
 /// # Errors
 /// The system refuses a handler.
 pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -> anyhow::Result<()> {
-    let (stop, journal, count) = (stop.clone(), journal.clone(), AtomicU32::new(0));
-    ctrlc::set_handler(move || {
+    let mut asked = Asked { stop: stop.clone(), journal: journal.clone(), ending, times: 0 };
+    let journal = journal.clone();
+    handle(move |signal| match signal {
+        Signal::End => asked.again(),
+        Signal::HangUp => {
+            journal.note(Level::Warning, "the terminal has gone away (SIGHUP); the run goes on")
+        }
+    })
+    .context("the system refuses a signal handler")
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    End,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has it"))]
+    HangUp,
+}
+
+/// Calls `on_signal` for each signal, one at a time, on a thread of its own.
+#[cfg(unix)]
+fn handle(mut on_signal: impl FnMut(Signal) + Send + 'static) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let each = move || {
+        for signal in signals.forever() {
+            on_signal(if signal == SIGHUP { Signal::HangUp } else { Signal::End });
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(each)?;
+    Ok(())
+}
+
+/// Calls `on_signal` for each Ctrl-C.
+#[cfg(not(unix))]
+fn handle(mut on_signal: impl FnMut(Signal) + Send + 'static) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(move || on_signal(Signal::End))?)
+}
+
+/// How often an end was asked for.
+struct Asked {
+    stop: StopToken,
+    journal: Arc<Journal>,
+    ending: Ending,
+    times: u32,
+}
+
+impl Asked {
+    fn again(&mut self) {
         let released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
         if *released {
             std::process::exit(exit::INTERRUPTED.into());
         }
-        match (count.fetch_add(1, Ordering::SeqCst), ending) {
-            (0, Ending::AfterStep { checkpoint }) => {
+        let Self { stop, journal, ending, times } = self;
+        *times += 1;
+        match (*times, *ending) {
+            (1, Ending::AfterStep { checkpoint }) => {
                 let and = if checkpoint { " and writing a checkpoint" } else { "" };
                 let text = format!("finishing the step in hand{and}; press Ctrl-C again to stop at once");
                 stop.request_finish();
                 journal.note(Level::Warning, &text);
             }
-            (0, Ending::AtOnce) | (1, Ending::AfterStep { .. }) => {
+            (1, Ending::AtOnce) | (2, Ending::AfterStep { .. }) => {
                 stop.trip();
                 journal.note(Level::Warning, "stopping; press Ctrl-C again to leave without waiting");
             }
@@ -65,8 +115,7 @@ pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -
                 std::process::exit(exit::INTERRUPTED.into());
             }
         }
-    })
-    .context("the system refuses a signal handler")
+    }
 }
 
 /// The run is over: from now on a signal ends the program at once.

@@ -172,7 +172,7 @@ impl Forward {
             .into_iter()
             .collect::<candle_core::Result<_>>()
             .map_err(|e| compute_failure(&format!("forward of step {}", step.index), &e))?;
-        Ok(ForwardPass { step: step.index, epoch: step.epoch, shards })
+        Ok(ForwardPass { step: step.index, epoch: step.epoch, progress: step.progress, shards })
     }
 
     fn shard(
@@ -191,6 +191,8 @@ impl Forward {
         } else {
             (self.model.forward_eval(weights, &frames)?, None)
         };
+        // A step of many shards on a slow device may take longer than the watchdog waits.
+        self.context.meter.touch();
         Ok(ForwardShard { device, batch: batch.clone(), weights: weights.clone(), logits, moments })
     }
 }

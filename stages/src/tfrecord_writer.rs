@@ -10,7 +10,7 @@ use framewise_pipeline::{
     StageError, Wiring,
 };
 
-use crate::payload::{Example, rows_of};
+use crate::payload::{Example, Lazy, rows_of};
 use crate::store::AtomicFile;
 use crate::tfrecord::{Compression, RecordWriter, encode_frames};
 use crate::writers::output_path;
@@ -21,7 +21,7 @@ pub(crate) struct TfrecordWriter;
 struct Writing {
     files: Vec<PathBuf>,
     compression: Compression,
-    input: Input<Example>,
+    input: Input<Lazy<Example>>,
     context: StageContext,
 }
 
@@ -43,15 +43,16 @@ impl Component for TfrecordWriter {
                 "The file to write; with several shards `NAME.EXT` becomes `NAME-00000-of-00004.EXT` and so on. A relative \
                  path written in a graph lies in the run directory; one from --set in the working directory.",
             )
-            .required(),
-            KeySpec::new("shards", KeyKind::Integer(1..=99_999), "Files to spread the videos over.").default(1).unit("files"),
-            KeySpec::new("gzip", KeyKind::Bool, "Compresses the files whole.").default(false),
+            .required()
+            .free(),
+            KeySpec::new("shards", KeyKind::Integer(1..=99_999), "Files to spread the videos over.").default(1).unit("files").free(),
+            KeySpec::new("gzip", KeyKind::Bool, "Compresses the files whole.").default(false).free(),
         ]
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
             outputs: vec![],
         }
     }
@@ -99,6 +100,7 @@ impl Stage for Writing {
         loop {
             match self.input.recv()? {
                 Packet::Item(example) => {
+                    let example = example.load()?;
                     let count = writers.len();
                     let writer = &mut writers[videos % count];
                     writer.write(&encode_frames(&example)).map_err(Failure::cannot_write)?;

@@ -8,6 +8,8 @@ mod choices;
 mod determinism;
 #[path = "golden_model/differences.rs"]
 mod differences;
+#[path = "golden_model/imported.rs"]
+mod imported;
 #[path = "golden_model/outputs.rs"]
 mod outputs;
 #[path = "golden_model/padding.rs"]

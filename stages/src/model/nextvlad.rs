@@ -42,15 +42,15 @@ pub struct NextVlad {
 
 /// One of the two modalities.
 #[derive(Clone, Copy)]
-enum Side {
+pub(super) enum Side {
     Rgb,
     Audio,
 }
 
 impl Side {
-    const BOTH: [Self; 2] = [Self::Rgb, Self::Audio];
+    pub(super) const BOTH: [Self; 2] = [Self::Rgb, Self::Audio];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rgb => "rgb",
             Self::Audio => "audio",
@@ -162,7 +162,7 @@ impl NextVlad {
     }
 
     /// Features [N, F] of one modality.
-    fn features(&self, side: Side, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
+    pub(super) fn features(&self, side: Side, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
         let dtype = weights.buffers[0].dtype();
         let fused = self.fused(batch);
         match side {
@@ -358,6 +358,15 @@ impl Model for NextVlad {
         dropout: &Dropout,
     ) -> Result<TrainForward> {
         self.trace_train(weights, batch, dropout, &mut |_, _| {})
+    }
+
+    fn intermediates(
+        &self,
+        weights: &Weights,
+        batch: &DeviceBatch,
+        dropout: &Dropout,
+    ) -> Result<Vec<(String, Tensor)>> {
+        self.intermediates_in_order(weights, batch, dropout)
     }
 
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {

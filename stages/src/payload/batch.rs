@@ -25,6 +25,11 @@ impl Batch {
         self.ids.len()
     }
 
+    /// Bytes of its rows.
+    pub fn byte_len(&self) -> usize {
+        self.rgb.len() + self.audio.len()
+    }
+
     /// Frames of all videos.
     pub fn frames(&self) -> usize {
         self.lengths.iter().sum()
@@ -49,6 +54,17 @@ impl Batch {
     }
 }
 
+/// How much of its epoch a step and those before it have used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EpochProgress {
+    /// Steps of the epoch, this one included.
+    pub steps: u64,
+    /// Videos of those steps.
+    pub samples: u64,
+    /// The highest [`crate::payload::Lazy::position`] that one of those videos had.
+    pub furthest: u64,
+}
+
 /// What a training or evaluation step works on: its batch, split into shards. A step comes whole through every
 /// channel, so that no stage ever has to put parts back in order.
 #[derive(Debug, Clone)]
@@ -57,6 +73,8 @@ pub struct Step {
     pub index: u64,
     /// The epoch its videos belong to, from 0.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// The contiguous parts of the batch, none of them empty.
     pub shards: Vec<Arc<Batch>>,
 }
@@ -72,7 +90,7 @@ impl Payload for Step {
     const NAME: &'static str = "batches";
 
     fn byte_len(&self) -> usize {
-        self.shards.iter().map(|s| s.rgb.len() + s.audio.len()).sum()
+        self.shards.iter().map(|s| s.byte_len()).sum()
     }
 }
 

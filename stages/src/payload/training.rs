@@ -8,7 +8,8 @@ use framewise_pipeline::Payload;
 
 use crate::model::{BatchMoments, Gradients, Weights};
 use crate::optim::Moments;
-use crate::payload::Batch;
+use crate::payload::{Batch, EpochProgress};
+use crate::resume::Measured;
 
 /// One version of the weights. Immutable; the optimiser makes the next one.
 #[derive(Debug, Clone)]
@@ -42,12 +43,19 @@ pub struct ForwardPass {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<ForwardShard>,
 }
 
 impl Payload for ForwardPass {
     const NAME: &'static str = "passes";
+
+    /// Batches and logits; what the tape keeps alive is not counted.
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len() + bytes_of([&s.logits])).sum()
+    }
 }
 
 /// The loss of a step.
@@ -57,6 +65,8 @@ pub struct LossPass {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<LossShard>,
 }
@@ -74,10 +84,17 @@ pub struct LossShard {
     pub weights: Arc<Weights>,
     /// Batch moments.
     pub moments: Option<Arc<BatchMoments>>,
+    /// The videos themselves, by which an error names them.
+    pub batch: Arc<Batch>,
 }
 
 impl Payload for LossPass {
     const NAME: &'static str = "losses";
+
+    /// The batches; what the tape keeps alive is not counted.
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len()).sum()
+    }
 }
 
 /// The gradients of a step, one set per shard.
@@ -87,6 +104,8 @@ pub struct ShardGradients {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<GradientShard>,
 }
@@ -100,10 +119,18 @@ pub struct GradientShard {
     pub videos: usize,
     /// Batch moments.
     pub moments: Option<Arc<BatchMoments>>,
+    /// The videos.
+    pub batch: Arc<Batch>,
+    /// Their mean loss, a scalar without its tape.
+    pub loss: Tensor,
 }
 
 impl Payload for ShardGradients {
     const NAME: &'static str = "shard_gradients";
+
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len() + bytes_of(&s.gradients.tensors)).sum()
+    }
 }
 
 /// What the optimiser applies: the mean gradient of a step and the moments of its shards.
@@ -113,20 +140,35 @@ pub struct Update {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// Example-weighted mean over the shards.
     pub gradients: Arc<Gradients>,
     /// Batch moments of every shard, in order.
     pub moments: Vec<Arc<BatchMoments>>,
     /// Videos of the step.
     pub videos: usize,
+    /// They themselves, by shard.
+    pub batches: Vec<Arc<Batch>>,
+    /// The mean loss of each shard, scalars without tape.
+    pub losses: Vec<Tensor>,
 }
 
 impl Payload for Update {
     const NAME: &'static str = "gradients";
+
+    fn byte_len(&self) -> usize {
+        let batches: usize = self.batches.iter().map(|b| b.byte_len()).sum();
+        batches + bytes_of(&self.gradients.tensors)
+    }
 }
 
 impl Payload for WeightsVersion {
     const NAME: &'static str = "weights";
+
+    fn byte_len(&self) -> usize {
+        weights_bytes(&self.weights)
+    }
 }
 
 /// Everything a training run is after a step: what a checkpoint stores and an evaluation runs on.
@@ -136,6 +178,8 @@ pub struct TrainState {
     pub step: u64,
     /// The epoch of the last step.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// Videos seen in training.
     pub samples: u64,
     /// The learning rate of the last step.
@@ -146,8 +190,25 @@ pub struct TrainState {
     pub moments: Arc<Moments>,
     /// What an evaluation of these weights measured, where one ran.
     pub metrics: Option<BTreeMap<String, f64>>,
+    /// The last measurement up to here, of these weights or earlier ones, once the state has passed an `evaluate`.
+    pub measured: Option<Arc<Measured>>,
+    /// Not a new step: the state of the checkpoint that the run goes on from, which comes before the first step.
+    pub restored: bool,
 }
 
 impl Payload for TrainState {
     const NAME: &'static str = "states";
+
+    /// Weights and moments, also where another state or stage holds the same.
+    fn byte_len(&self) -> usize {
+        weights_bytes(&self.weights) + bytes_of(self.moments.first.iter().chain(&self.moments.second))
+    }
+}
+
+fn bytes_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
+    tensors.into_iter().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+}
+
+fn weights_bytes(weights: &Weights) -> usize {
+    bytes_of(weights.parameters.iter().map(|p| p.as_tensor()).chain(&weights.buffers))
 }
