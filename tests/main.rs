@@ -28,3 +28,4 @@ mod quickstart;
 mod registry;
 mod resume;
 mod stall;
+mod video_level;
