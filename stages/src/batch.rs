@@ -1,6 +1,9 @@
 //! `batch`: videos to steps, packed.
 //!
 //! Law: a batch never crosses the end of an epoch; without `drop_last` no video is lost.
+//!
+//! A run that goes on from a checkpoint begins with the videos that the epoch's steps have used up: they are dropped, and
+//! videos that were not read yet are read here, when a batch is made of them.
 
 use std::sync::Arc;
 
@@ -10,7 +13,8 @@ use framewise_pipeline::{
 };
 use serde::Deserialize;
 
-use crate::payload::{Batch, Example, Step, rows_of};
+use crate::payload::{Batch, EpochProgress, Example, Lazy, Step, rows_of};
+use crate::resume::{Start, data_changed};
 
 /// The stage type.
 pub(crate) struct BatchVideos;
@@ -28,6 +32,10 @@ struct Batching {
     /// Batches sent so far, over all epochs.
     sent: u64,
     epoch: u64,
+    /// How much of the epoch is in the batches sent so far.
+    progress: EpochProgress,
+    /// Videos to drop: steps before the checkpoint were made of them.
+    used_up: u64,
 }
 
 impl Component for BatchVideos {
@@ -59,7 +67,7 @@ impl Component for BatchVideos {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
             outputs: vec![
                 OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("examples"),
             ],
@@ -70,18 +78,33 @@ impl Component for BatchVideos {
         &self,
         settings: &Settings,
         wiring: &mut Wiring,
-        _context: &StageContext,
+        context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
-        let batching = Batching { config: settings.parse()?, batch: Batch::default(), sent: 0, epoch: 0 };
+        let start = Start::of(context)?;
+        let batching = Batching {
+            config: settings.parse()?,
+            batch: Batch::default(),
+            sent: start.step,
+            epoch: start.epoch,
+            progress: EpochProgress { steps: start.epoch_steps, samples: start.epoch_samples, furthest: 0 },
+            used_up: start.epoch_samples,
+        };
         Ok(batching.between(wiring.input("examples")?, wiring.output("batches")?))
     }
 }
 
 impl Transform for Batching {
-    type In = Example;
+    type In = Lazy<Example>;
     type Out = Step;
 
-    fn process(&mut self, example: Example, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
+    fn process(&mut self, example: Lazy<Example>, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
+        self.check_wanted()?;
+        self.progress.furthest = self.progress.furthest.max(example.position());
+        if self.used_up > 0 {
+            self.used_up -= 1;
+            return Ok(());
+        }
+        let example = example.load()?;
         let batch = &mut self.batch;
         batch.ids.push(example.id);
         batch.labels.push(example.labels);
@@ -96,8 +119,15 @@ impl Transform for Batching {
 
     fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         let Mark::EpochEnd { epoch } = mark;
+        self.check_wanted()?;
+        if self.used_up > 0 {
+            let (missing, used) = (self.used_up, self.progress.samples);
+            let detail = format!("epoch {epoch} has {missing} videos less than the {used} used up");
+            return Err(data_changed(detail).into());
+        }
         self.send_rest(out)?;
         self.epoch = epoch + 1;
+        self.progress = EpochProgress::default();
         Ok(())
     }
 
@@ -120,9 +150,21 @@ impl Batching {
         let next =
             Batch { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
-        out.emit(Step { index: self.sent, epoch: self.epoch, shards: vec![Arc::new(batch)] })?;
+        self.progress.steps += 1;
+        self.progress.samples += batch.videos() as u64;
+        out.emit(Step {
+            index: self.sent,
+            epoch: self.epoch,
+            progress: self.progress,
+            shards: vec![Arc::new(batch)],
+        })?;
         self.sent += 1;
+        self.check_wanted()
+    }
+
+    fn check_wanted(&self) -> Result<(), StageError> {
+        let enough = self.config.max_batches.is_some_and(|max| self.sent >= max);
         // Nothing more is wanted: the stages before this one end as if they had no consumer left.
-        if self.config.max_batches == Some(self.sent) { Err(StageError::Closed) } else { Ok(()) }
+        if enough { Err(StageError::Closed) } else { Ok(()) }
     }
 }

@@ -172,7 +172,7 @@ impl Forward {
             .into_iter()
             .collect::<candle_core::Result<_>>()
             .map_err(|e| compute_failure(&format!("forward of step {}", step.index), &e))?;
-        Ok(ForwardPass { step: step.index, epoch: step.epoch, shards })
+        Ok(ForwardPass { step: step.index, epoch: step.epoch, progress: step.progress, shards })
     }
 
     fn shard(

@@ -23,6 +23,7 @@ mod decode;
 mod eigenvalues;
 mod evaluate;
 mod forward;
+mod ledger;
 mod load_weights;
 mod loss;
 mod metrics;

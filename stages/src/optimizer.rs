@@ -1,12 +1,13 @@
 //! `optimizer`: Adam on the mean gradient of each step; the source of the weights loop.
 //!
 //! Laws: version 0 is sent before any input; version n+1 is made from version n and the gradients of step n; no
-//! version changes once it was sent. Version n+1 is written into the buffers of an older version that nobody holds.
+//! version changes once it was sent. Version n+1 is written into the buffers of an older version that nobody holds. A run
+//! that goes on from step n begins with version n, and with the state of that step on `states`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
     Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
@@ -20,6 +21,7 @@ use crate::model::{BatchMoments, Model, Weights};
 use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
 use crate::optim::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind};
 use crate::payload::{TrainState, Update, WeightsVersion};
+use crate::resume::Resume;
 
 /// The stage type.
 pub(crate) struct Optimizer;
@@ -52,6 +54,8 @@ struct Optimizing {
     retired: Vec<Version>,
     step: u64,
     samples: u64,
+    /// The state of the checkpoint that the run goes on from, until it was sent.
+    restored: Option<TrainState>,
     gradients: Input<Update>,
     weights: Output<WeightsVersion>,
     states: Output<TrainState>,
@@ -184,31 +188,50 @@ impl Component for Optimizer {
         let model = nextvlad(settings)?;
         // The weights live on the first device; forward copies them to the others.
         let device = device::open(&device::names(settings)[..1])?.remove(0);
-        let mut weights = match &config.init_from {
-            Some(path) => crate::load_weights::read(path, &model, &device)?,
-            None => Weights::initial(model.clone(), context.seed, &device, DType::F32)
-                .map_err(|e| compute_failure("drawing the initial weights", &e))?,
+        let restored = match context.resources.get::<Resume>() {
+            Some(resume) => {
+                let state = resume.state(context.seed, &model, &device)?;
+                // Nobody needs the tensors a second time.
+                context.resources.insert(resume.without_tensors());
+                Some(state)
+            }
+            None => None,
         };
-        if let Some(path) = &config.eigenvalues {
-            crate::eigenvalues::apply(path, &mut weights)?;
-        }
-        context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
-        let moments =
-            Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+        let current = match &restored {
+            Some(state) => Version { weights: state.weights.clone(), moments: state.moments.clone() },
+            None => fresh(&config, &model, &device, context.seed)?,
+        };
+        let count = current.weights.parameter_count();
+        context.message(Level::Info, format!("{count} trainable parameters"));
         Ok(Box::new(Optimizing {
             adam: Adam { config: adam(&config) },
             schedule: schedule(&config),
             model,
-            current: Version { weights: Arc::new(weights), moments: Arc::new(moments) },
+            current,
             retired: Vec::new(),
-            step: 0,
-            samples: 0,
+            step: restored.as_ref().map_or(0, |state| state.step),
+            samples: restored.as_ref().map_or(0, |state| state.samples),
+            restored,
             gradients: wiring.input("gradients")?,
             weights: wiring.output("weights")?,
             states: wiring.output("states")?,
             results: context.results.clone(),
         }))
     }
+}
+
+/// The version that a run from the start begins with.
+fn fresh(config: &Config, model: &Arc<dyn Model>, device: &Device, seed: u64) -> Result<Version, Failure> {
+    let mut weights = match &config.init_from {
+        Some(path) => crate::load_weights::read(path, model, device)?,
+        None => Weights::initial(model.clone(), seed, device, DType::F32)
+            .map_err(|e| compute_failure("drawing the initial weights", &e))?,
+    };
+    if let Some(path) = &config.eigenvalues {
+        crate::eigenvalues::apply(path, &mut weights)?;
+    }
+    let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+    Ok(Version { weights: Arc::new(weights), moments: Arc::new(moments) })
 }
 
 fn adam(config: &Config) -> AdamConfig {
@@ -241,6 +264,10 @@ fn schedule(config: &Config) -> Schedule {
 impl Stage for Optimizing {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         self.send_weights()?;
+        if let Some(state) = self.restored.take() {
+            self.set_results();
+            self.states.send(state)?;
+        }
         loop {
             match self.gradients.recv()? {
                 Packet::Item(update) => self.step(update)?,
@@ -268,22 +295,29 @@ impl Optimizing {
         }
         self.step += 1;
         self.samples += update.videos as u64;
-        self.results.set("steps", self.step as f64);
-        self.results.set("examples", self.samples as f64);
+        self.set_results();
         // The loop first: the next step can begin while the state is being written down.
         self.send_weights()?;
         if self.states.is_connected() {
             self.states.send(TrainState {
                 step: self.step,
                 epoch: update.epoch,
+                progress: update.progress,
                 samples: self.samples,
                 learning_rate,
                 weights: self.current.weights.clone(),
                 moments: self.current.moments.clone(),
                 metrics: None,
+                measured: None,
+                restored: false,
             })?;
         }
         Ok(())
+    }
+
+    fn set_results(&self) {
+        self.results.set("steps", self.step as f64);
+        self.results.set("examples", self.samples as f64);
     }
 
     fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Version> {

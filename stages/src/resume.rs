@@ -6,10 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use candle_core::{DType, Device, Tensor};
 use framewise_pipeline::{Failure, StageContext};
 use serde::{Deserialize, Serialize};
 
+use crate::forward::compute_failure;
+use crate::model::{Model, Weights};
+use crate::optim::Moments;
+use crate::payload::{EpochProgress, TrainState};
 use crate::store::Checkpoint;
 
 /// The checkpoint that a run goes on from. Put into [`framewise_pipeline::engine::RunOptions::resources`] before the
@@ -99,6 +105,81 @@ impl Resume {
             ))
         })
     }
+}
+
+impl Resume {
+    /// The state of training that the checkpoint stores, on `device`. Its learning rate is not stored and 0 here.
+    ///
+    /// # Errors
+    /// `Config` (78) if the seed is not the graph's; `Data` (65) if the checkpoint is damaged or of another model.
+    pub(crate) fn state(
+        &self,
+        seed: u64,
+        model: &Arc<dyn Model>,
+        device: &Device,
+    ) -> Result<TrainState, Failure> {
+        let (cursor, stored) = (self.cursor()?, &self.checkpoint);
+        let place = self.directory.display();
+        if stored.seed != seed {
+            let there = stored.seed;
+            return Err(Failure::config(format!(
+                "{place} is of a run with seed {there}, the graph has {seed}"
+            )));
+        }
+        let weights = Weights::from_named(model.clone(), stored.weights.clone(), device, DType::F32)
+            .map_err(|e| Failure::data(format!("{place}: {e}")))?;
+        let moments: BTreeMap<&str, &Tensor> = stored.moments.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let kind = |kind: &str| {
+            let of = |(name, shape): (String, Vec<usize>)| {
+                let name = format!("{kind}.{name}");
+                let tensor = moments.get(name.as_str()).filter(|tensor| tensor.dims() == shape);
+                let tensor = tensor.ok_or_else(|| {
+                    Failure::data(format!("{place}: the moments lack a tensor `{name}` of shape {shape:?}"))
+                })?;
+                // Forced: the optimizer writes into its moments, so they must be nobody else's.
+                let copy = tensor.to_dtype(DType::F32).and_then(|t| t.to_device(device)?.force_contiguous());
+                copy.map_err(|e| compute_failure("restoring Adam's moments", &e))
+            };
+            model
+                .parameters()
+                .into_iter()
+                .map(|spec| of((spec.name, spec.shape)))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(TrainState {
+            step: stored.step,
+            epoch: cursor.epoch,
+            progress: EpochProgress {
+                steps: cursor.epoch_steps,
+                samples: cursor.epoch_samples,
+                furthest: cursor.furthest,
+            },
+            samples: stored.samples,
+            learning_rate: 0.0,
+            weights: Arc::new(weights),
+            moments: Arc::new(Moments {
+                first: kind("first")?,
+                second: kind("second")?,
+                updates: stored.updates,
+            }),
+            metrics: (!stored.metrics.is_empty()).then(|| stored.metrics.clone()),
+            measured: cursor.measured.map(Arc::new),
+            restored: true,
+        })
+    }
+
+    /// The same without tensors.
+    pub(crate) fn without_tensors(&self) -> Self {
+        let mut checkpoint = self.checkpoint.clone();
+        checkpoint.weights.clear();
+        checkpoint.moments.clear();
+        Self { checkpoint, directory: self.directory.clone() }
+    }
+}
+
+/// The failure of a replay that does not find what the checkpoint's run had found.
+pub(crate) fn data_changed(detail: impl std::fmt::Display) -> Failure {
+    Failure::data(format!("the data changed since the checkpoint: {detail}"))
 }
 
 impl Start {

@@ -10,7 +10,7 @@ use framewise_pipeline::{
     StageError, Wiring,
 };
 
-use crate::payload::{Example, rows_of};
+use crate::payload::{Example, Lazy, rows_of};
 use crate::store::AtomicFile;
 use crate::tfrecord::{Compression, RecordWriter, encode_frames};
 use crate::writers::output_path;
@@ -21,7 +21,7 @@ pub(crate) struct TfrecordWriter;
 struct Writing {
     files: Vec<PathBuf>,
     compression: Compression,
-    input: Input<Example>,
+    input: Input<Lazy<Example>>,
     context: StageContext,
 }
 
@@ -52,7 +52,7 @@ impl Component for TfrecordWriter {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
             outputs: vec![],
         }
     }
@@ -100,6 +100,7 @@ impl Stage for Writing {
         loop {
             match self.input.recv()? {
                 Packet::Item(example) => {
+                    let example = example.load()?;
                     let count = writers.len();
                     let writer = &mut writers[videos % count];
                     writer.write(&encode_frames(&example)).map_err(Failure::cannot_write)?;

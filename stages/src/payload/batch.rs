@@ -49,6 +49,17 @@ impl Batch {
     }
 }
 
+/// How much of its epoch a step and those before it have used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EpochProgress {
+    /// Steps of the epoch, this one included.
+    pub steps: u64,
+    /// Videos of those steps.
+    pub samples: u64,
+    /// The highest [`crate::payload::Lazy::position`] that one of those videos had.
+    pub furthest: u64,
+}
+
 /// What a training or evaluation step works on: its batch, split into shards. A step comes whole through every
 /// channel, so that no stage ever has to put parts back in order.
 #[derive(Debug, Clone)]
@@ -57,6 +68,8 @@ pub struct Step {
     pub index: u64,
     /// The epoch its videos belong to, from 0.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// The contiguous parts of the batch, none of them empty.
     pub shards: Vec<Arc<Batch>>,
 }

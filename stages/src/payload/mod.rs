@@ -5,14 +5,16 @@
 
 mod batch;
 mod example;
+mod lazy;
 mod predictions;
 mod record;
 mod training;
 
 use framewise_pipeline::Payload;
 
-pub use batch::{Batch, Step, rows_of};
+pub use batch::{Batch, EpochProgress, Step, rows_of};
 pub use example::{Example, VideoExample};
+pub use lazy::{Deferred, Lazy, Loader};
 pub use predictions::{Predictions, Ranked, RankedVideo};
 pub use record::{Origin, Record};
 pub use training::{
