@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     /// Go on with a training run: its directory, its checkpoints/, one of them, or `latest`, the newest run of this graph
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
-    /// Go on although this differs from the checkpoint's graph: stages.NAME.KEY, stages.NAME or graph.seed; repeatable
+    /// Go on although this differs from the checkpoint's graph: stages.NAME.KEY or stages.NAME; repeatable
     #[arg(long, value_name = "KEY", requires = "resume")]
     pub(crate) allow_changed: Vec<String>,
     /// How the result is printed

@@ -4,9 +4,11 @@
 
 mod cli_support;
 mod common;
+mod trial;
 
 mod capacity_and_workers;
 mod cli_inspect;
+mod cli_resume;
 mod cli_run;
 mod cli_signals;
 mod cli_stages;
@@ -21,5 +23,5 @@ mod mistakes;
 mod plain_loop;
 mod quickstart;
 mod registry;
+mod resume;
 mod soak;
-mod trial;

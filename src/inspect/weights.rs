@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framewise_stages::Cursor;
 use framewise_stages::store::{self, CheckpointInfo, Description};
 
 use super::Report;
@@ -78,20 +79,38 @@ fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {
     report.fact("samples", count(checkpoint.samples));
     report.fact("updates", count(checkpoint.updates));
     report.fact("seed", checkpoint.seed.to_string());
-    report.fact("cursor", cursor(&checkpoint.cursor));
+    cursor(report, checkpoint);
     if let Some(name) = checkpoint.model.get("name").and_then(serde_json::Value::as_str) {
         report.fact("model", name);
     }
     report.fact("written by", format!("framewise {} (format {})", checkpoint.framewise, checkpoint.format));
 }
 
-/// Where the data goes on, in one line; a long one is cut.
-fn cursor(cursor: &serde_json::Value) -> String {
-    const LONGEST: usize = 400;
-    let text = cursor.to_string();
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+/// Where the data goes on.
+fn cursor(report: &mut Report, info: &CheckpointInfo) {
+    const LONGEST: usize = 200;
+    let Ok(cursor) = serde_json::from_value::<Cursor>(info.cursor.clone()) else {
+        // Of another version: as it is, as far as it is short.
+        let text: String = info.cursor.to_string().chars().take(LONGEST).collect();
+        return report.fact("cursor", text);
+    };
+    report.fact(
+        "goes on",
+        if cursor.epoch_done {
+            format!("at the start of epoch {}", count(cursor.epoch + 1))
+        } else {
+            let steps = plural(cursor.epoch_steps, "step");
+            let samples = plural(cursor.epoch_samples, "sample");
+            format!("in epoch {} after {steps}, {samples} of it", count(cursor.epoch))
+        },
+    );
+    for (stage, files) in &cursor.sources {
+        let size = files.iter().map(|(_, bytes)| bytes).sum();
+        report.fact("source", format!("{stage}: {}, {}", plural(files.len() as u64, "file"), bytes(size)));
+    }
+    let rejected = cursor.rejected.iter().map(|file| file.records.len() as u64).sum();
+    if rejected > 0 {
+        report.fact("rejected", plural(rejected, "record"));
     }
 }
 

@@ -19,6 +19,8 @@ use crate::exit::{UsageError, store_failure};
 
 /// The word for the newest run of the graph.
 const LATEST: &str = "latest";
+/// The one change that nobody can allow.
+const SEED: &str = "graph.seed";
 
 /// What `--resume` stands for.
 #[derive(Debug)]
@@ -214,12 +216,20 @@ pub(crate) fn agree(
         .map_err(|why| Failure::data(format!("{shown}: its graph cannot be read: {why}")))?;
     let mut needless = Vec::new();
     for name in allowed {
+        if name == SEED {
+            return Err(UsageError(
+                "the seed cannot change on resume: the order of the data up to the checkpoint follows from it; \
+                 `init_from` of the optimizer starts another run from its weights"
+                    .to_owned(),
+            )
+            .into());
+        }
         if changes.iter().any(|change| change.is_named(name) && !change.free) {
             continue;
         }
         if !is_known(name, graph, registry) && !changes.iter().any(|change| change.is_named(name)) {
             return Err(UsageError(format!(
-                "--allow-changed {name}: the graph has no such stage or key; write stages.NAME.KEY, stages.NAME or graph.seed"
+                "--allow-changed {name}: the graph has no such stage or key; write stages.NAME.KEY or stages.NAME"
             ))
             .into());
         }
@@ -233,18 +243,18 @@ pub(crate) fn agree(
         return Ok(Agreed { changes, needless });
     }
     let lines: String = refused.iter().map(|change| format!("  {change}\n")).collect();
-    let hints: String = refused.iter().map(|change| format!(" --allow-changed {}", change.key)).collect();
+    let allowable = refused.iter().filter(|change| change.key != SEED);
+    let hints: String = allowable.map(|change| format!(" --allow-changed {}", change.key)).collect();
+    let hints =
+        if hints.is_empty() { String::new() } else { format!(", or allow what you mean to change:{hints}") };
     Err(anyhow!(Failure::config(format!(
         "{shown} was written by another graph, and going on with this one would give other numbers:\n{lines}\
-         set them back, or allow what you mean to change:{hints}"
+         set it back as it was{hints}"
     ))))
 }
 
 /// Whether the graph has this stage or key.
 fn is_known(name: &str, graph: &ResolvedGraph, registry: &Registry) -> bool {
-    if name == "graph.seed" {
-        return true;
-    }
     let name = name.strip_prefix("stages.").unwrap_or(name);
     let (stage, key) = name.split_once('.').map_or((name, None), |(stage, key)| (stage, Some(key)));
     let Some(stage) = graph.stages.iter().find(|s| s.name == stage) else { return false };
