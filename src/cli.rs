@@ -20,7 +20,8 @@ Exit codes:
   64  wrong usage                   73  an output cannot be written
   65  bad data                      74  reading or writing failed half-way
   66  an input was not found        78  bad graph or configuration
-  69  a device is not available    130  interrupted";
+  69  a device is not available     75  the run stalled: nothing moved
+                                   130  interrupted";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,8 @@ pub(crate) enum Verb {
     Render(RenderArgs),
     /// Tell what a TFRecord, weights, checkpoint or model configuration file holds
     Inspect(InspectArgs),
+    /// Make a .safetensors file of the weights of another system
+    Import(ImportArgs),
 }
 
 /// `framewise run`.
@@ -155,7 +158,8 @@ Examples:
 The kind of a file is told by its content, not by its name.")]
 pub(crate) struct InspectArgs {
     /// TFRecord files (plain or compressed), .safetensors files, checkpoints, run directories, model configurations,
-    /// graphs; directories of data and patterns such as 'data/*.tfrecord' stand for the files in them
+    /// graphs, PaddlePaddle's .pdparams and numpy's .npz files; directories of data and patterns such as
+    /// 'data/*.tfrecord' stand for the files in them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed and summed by reason
@@ -164,6 +168,36 @@ pub(crate) struct InspectArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+/// `framewise import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise import nextvlad.pdparams nextvlad.safetensors
+  framewise import nextvlad.pdparams nextvlad.safetensors --model configs/data/youtube8m.toml --model configs/model/nextvlad-paddle.toml
+  framewise import paper.npz paper.safetensors --map configs/import/nextvlad-tensorflow.toml --eigenvalues eigenvals.npy
+
+Nothing in a file is run, a pickle included. The graph that uses the weights names the model's other choices: preset
+nextvlad-paddle for PaddlePaddle's, nextvlad-paper for the authors'.")]
+pub(crate) struct ImportArgs {
+    /// A PaddlePaddle parameter file (.pdparams), .npz or .safetensors file; told by its content
+    #[arg(value_name = "FROM")]
+    pub(crate) from: PathBuf,
+    /// The .safetensors file to write; what is there is replaced when the new one is complete
+    #[arg(value_name = "TO")]
+    pub(crate) to: PathBuf,
+    /// Names there and here, a TOML file: "theirs" = "ours", or "theirs" = { name = "ours", transpose = true, squeeze = true }
+    /// [default: PaddlePaddle's names for .pdparams, our own for other files]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// The model that the tensors must make, a TOML file as in configs/model; repeatable, the later over the earlier
+    /// [default: sizes are those of the tensors]
+    #[arg(long, value_name = "CONFIG")]
+    pub(crate) model: Vec<PathBuf>,
+    /// The .npy file of the YouTube-8M PCA release, for a file that does not bring the factors of the visual features
+    #[arg(long, value_name = "FILE")]
+    pub(crate) eigenvalues: Option<PathBuf>,
 }
 
 /// How results are printed.

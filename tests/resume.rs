@@ -13,6 +13,8 @@ use framewise_pipeline::{Resources, StopToken};
 use framewise_stages::tfrecord::{Compression, ReaderOptions, RecordReader, RecordWriter};
 use framewise_stages::{Resume, registry, store};
 use serde_json::Value;
+use tfrecord::protobuf::event::What;
+use tfrecord::{Event, RecordIter, RecordReaderConfig};
 
 use crate::common::{load_path, root, set};
 
@@ -262,6 +264,17 @@ fn a_checkpoint_of_any_step_leads_to_the_same_end() {
     }
 }
 
+/// The steps at which the event files of a run say that it went on.
+fn starts(run_dir: &Path) -> Vec<i64> {
+    let files = fs::read_dir(run_dir).unwrap().map(|entry| entry.unwrap().path());
+    let events = files.filter(|path| path.file_name().unwrap().to_str().unwrap().contains("tfevents"));
+    let events = events.flat_map(|path| {
+        RecordIter::<Event, _>::open(path, RecordReaderConfig { check_integrity: true }).unwrap()
+    });
+    let steps = events.map(Result::unwrap).filter(|event| matches!(event.what, Some(What::SessionLog(_))));
+    steps.map(|event| event.step).collect()
+}
+
 #[test]
 fn a_complete_run_resumes_to_a_clean_end_and_changes_nothing() {
     let bench = Bench::new(&["stages.videos.epochs=1"]);
@@ -279,6 +292,9 @@ fn a_complete_run_resumes_to_a_clean_end_and_changes_nothing() {
     // More epochs go on where the first ended.
     let longer = bench.start("longer", &["stages.videos.epochs=2"]);
     assert_eq!(results(&bench.resume("again", &["stages.videos.epochs=2"])), results(&longer));
+    bench.assert_same("longer", "again", "longer");
+    // TensorBoard is told in each file of events where the run went on.
+    assert_eq!(starts(&bench.run_dir("again")), [5, 5]);
 }
 
 fn texts(overrides: &[String]) -> Vec<&str> {

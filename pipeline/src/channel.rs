@@ -2,13 +2,15 @@
 //! stoppable.
 //!
 //! Law: a channel never holds more than `items` packets, and never more than `bytes` payload bytes unless a
-//! single item is larger than that (it then travels alone). `End` takes no place, so ending never waits.
+//! single item is larger than that (it then travels alone). `End` takes no place, so ending never waits. Where the graph
+//! has a cap on the queued bytes of all edges, that holds besides, see [`crate::budget`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
 
+use crate::budget::{Budget, CloseShare, Share};
 use crate::packet::Packet;
 use crate::payload::Payload;
 use crate::stop::StopToken;
@@ -88,6 +90,7 @@ pub(crate) struct EdgeSender<T> {
     /// Holds a token after the receiver took something: wakes a sender that waits for bytes.
     freed: Receiver<()>,
     gauge: Arc<EdgeGauge>,
+    share: Option<Share>,
 }
 
 /// The receiving end.
@@ -96,22 +99,29 @@ pub(crate) struct EdgeReceiver<T> {
     packets: Receiver<Packet<T>>,
     freed: Sender<()>,
     gauge: Arc<EdgeGauge>,
+    /// Behind `packets` and `freed`, so that it is dropped after them.
+    share: Option<Arc<CloseShare>>,
 }
 
 impl<T> Clone for EdgeSender<T> {
     fn clone(&self) -> Self {
-        Self { packets: self.packets.clone(), freed: self.freed.clone(), gauge: self.gauge.clone() }
+        let (packets, freed) = (self.packets.clone(), self.freed.clone());
+        Self { packets, freed, gauge: self.gauge.clone(), share: self.share.clone() }
     }
 }
 
 impl<T> Clone for EdgeReceiver<T> {
     fn clone(&self) -> Self {
-        Self { packets: self.packets.clone(), freed: self.freed.clone(), gauge: self.gauge.clone() }
+        let (packets, freed) = (self.packets.clone(), self.freed.clone());
+        Self { packets, freed, gauge: self.gauge.clone(), share: self.share.clone() }
     }
 }
 
-/// A channel with these bounds.
-pub(crate) fn bounded<T: Payload>(limits: EdgeLimits) -> (EdgeSender<T>, EdgeReceiver<T>, Arc<EdgeGauge>) {
+/// A channel with these bounds, and its bytes counted against `budget`.
+pub(crate) fn bounded<T: Payload>(
+    limits: EdgeLimits,
+    budget: Option<&Arc<Budget>>,
+) -> (EdgeSender<T>, EdgeReceiver<T>, Arc<EdgeGauge>) {
     let limits = EdgeLimits { items: limits.items.max(1), bytes: limits.bytes };
     let (packet_sender, packet_receiver) = crossbeam_channel::bounded(limits.items);
     let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
@@ -122,8 +132,11 @@ pub(crate) fn bounded<T: Payload>(limits: EdgeLimits) -> (EdgeSender<T>, EdgeRec
         ended: AtomicBool::new(false),
     };
     let gauge = Arc::new(gauge);
-    let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone() };
-    let receiver = EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone() };
+    let share = budget.map(|budget| Share::new(budget, freed_sender.clone()));
+    let close = share.clone().map(|share| Arc::new(CloseShare(share)));
+    let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone(), share };
+    let receiver =
+        EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone(), share: close };
     (sender, receiver, gauge)
 }
 
@@ -178,7 +191,9 @@ impl<T: Payload> EdgeSender<T> {
         // by an item on its way out.
         let full = || {
             let queued = self.gauge.bytes();
-            queued > 0 && queued.saturating_add(bytes) > self.gauge.limits.bytes
+            let edge_is_full = queued > 0 && queued.saturating_add(bytes) > self.gauge.limits.bytes;
+            // The edge's own bound first: what the share admits is counted in at once.
+            edge_is_full || !self.share.as_ref().is_none_or(|share| share.admit(bytes))
         };
         if bytes == 0 || !full() {
             return Ok(());
@@ -218,7 +233,11 @@ impl<T: Payload> EdgeReceiver<T> {
                 }
             }
         };
-        self.gauge.subtract(byte_len(&packet));
+        let bytes = byte_len(&packet);
+        self.gauge.subtract(bytes);
+        if let (Some(close), 1..) = (&self.share, bytes) {
+            close.0.release(bytes);
+        }
         // A full token slot already says that room was made.
         let _ = self.freed.try_send(());
         Ok(packet)
@@ -254,7 +273,7 @@ mod tests {
     #[test]
     fn an_ended_edge_gives_what_is_in_it_and_then_the_end() {
         let stop = StopToken::new();
-        let (sender, receiver, gauge) = bounded(EdgeLimits { items: 2, bytes: 10 });
+        let (sender, receiver, gauge) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
         sender.send(item(0, 5), &stop, never).unwrap();
         sender.send(item(1, 5), &stop, never).unwrap();
         // The engine's copy ends the edge, after the stage's own is gone. The edge is full: that is no matter.
@@ -272,7 +291,7 @@ mod tests {
     #[test]
     fn a_disconnect_without_an_end_is_no_end() {
         let stop = StopToken::new();
-        let (sender, receiver, _) = bounded(EdgeLimits { items: 2, bytes: 10 });
+        let (sender, receiver, _) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
         sender.send(item(0, 0), &stop, never).unwrap();
         drop(sender);
         assert_eq!(receiver.recv(&stop, never), Ok(item(0, 0)));
@@ -283,7 +302,7 @@ mod tests {
     fn an_end_found_after_the_trip_is_no_end() {
         // As when the token trips between the first look of `recv` and the look into the channel.
         let stop = StopToken::new();
-        let (sender, receiver, _) = bounded::<Token>(EdgeLimits { items: 1, bytes: 1 });
+        let (sender, receiver, _) = bounded::<Token>(EdgeLimits { items: 1, bytes: 1 }, None);
         sender.end();
         assert_eq!(receiver.disconnected(&stop), Ok(Packet::End));
         stop.trip();
@@ -294,7 +313,7 @@ mod tests {
     #[test]
     fn a_sender_that_waits_for_bytes_learns_that_the_receiver_is_gone() {
         let stop = StopToken::new();
-        let (sender, receiver, _) = bounded(EdgeLimits { items: 5, bytes: 10 });
+        let (sender, receiver, _) = bounded(EdgeLimits { items: 5, bytes: 10 }, None);
         sender.send(item(0, 8), &stop, never).unwrap();
         thread::scope(|scope| {
             let (waits, waiting) = crossbeam_channel::bounded(1);
@@ -314,7 +333,7 @@ mod tests {
         const COUNT: u64 = 100_000;
         let limits = EdgeLimits { items: 4, bytes: 10 };
         let stop = StopToken::new();
-        let (sender, receiver, gauge) = bounded(limits);
+        let (sender, receiver, gauge) = bounded(limits, None);
         thread::scope(|scope| {
             let stop = &stop;
             scope.spawn(move || {

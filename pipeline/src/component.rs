@@ -10,7 +10,7 @@ use crate::context::StageContext;
 use crate::error::Failure;
 use crate::key::KeySpec;
 use crate::payload::{Payload, PayloadType};
-use crate::port::{Connection, EdgePlan, Input, Output, Producer, connect};
+use crate::port::{Connection, Input, Output, OutputPlan, connect};
 use crate::stage::Stage;
 
 /// A stage type: a row of the [`Registry`].
@@ -88,8 +88,8 @@ pub struct OutputPort {
     pub(crate) rust_type: TypeId,
 }
 
-/// Makes the channels of an output port: edges, whether delayed, the producing stage.
-pub(crate) type ConnectFn = fn(&[EdgePlan], bool, &Producer) -> Connection;
+/// Makes the channels of an output port.
+pub(crate) type ConnectFn = fn(&OutputPlan<'_>) -> Connection;
 
 impl InputPort {
     /// A required input that wants `payload`, whose Rust type is `T`.

@@ -1,7 +1,8 @@
 //! Wires a resolved graph and runs it, one thread a stage.
 //!
 //! Laws: `End` is sent only for a stage that returned `Ok`; the first failure or panic is recorded and trips the
-//! stop token *before* that stage's channel ends are dropped, so no other stage can mistake a failure for an end.
+//! stop token *before* that stage's channel ends are dropped, so no other stage can mistake a failure for an end. A run
+//! in which nothing moves any more ends too, and without the threads that hang (see [`crate::watchdog`]).
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -9,24 +10,29 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
+
+use crate::budget::Budget;
 use crate::component::{Registry, Wiring};
-use crate::context::{Observer, Resources, Results, Silent, StageContext};
+use crate::context::{Level, Observer, Resources, Results, Silent, StageContext};
 use crate::error::{ErrorKind, Failure, StageError};
 use crate::graph::ResolvedGraph;
 use crate::meter::{Activity, StageMeter};
 use crate::monitor::{EdgeMonitor, Monitor, StageMonitor};
-use crate::port::{EdgePlan, Ender, Producer};
+use crate::port::{EdgePlan, Ender, OutputPlan, Producer};
+use crate::sampler::{SAMPLE_EVERY, Sampler};
 use crate::stage::Stage;
 use crate::stop::StopToken;
+use crate::watchdog::Watchdog;
 
 /// Stack of a stage's thread: candle walks a tape recursively.
 const STACK_BYTES: usize = 16 << 20;
 
-/// How often edge depths are sampled, and metrics published.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+/// How long the threads of a run that stalled have to end, once they are told to: as long as the timeout, within these.
+const GRACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// What the caller of a run provides.
 #[derive(Clone)]
@@ -41,6 +47,9 @@ pub struct RunOptions {
     pub observer: Arc<dyn Observer>,
     /// Stops the run from outside.
     pub stop: StopToken,
+    /// The meter of the stage that this run goes on in, for a run inside another: as long as this one goes on, that
+    /// stage is alive.
+    pub inside: Option<Arc<StageMeter>>,
 }
 
 impl Default for RunOptions {
@@ -51,6 +60,7 @@ impl Default for RunOptions {
             resources: Arc::default(),
             observer: Arc::new(Silent),
             stop: StopToken::new(),
+            inside: None,
         }
     }
 }
@@ -58,7 +68,7 @@ impl Default for RunOptions {
 /// The first failure of a run and the stage it came from.
 #[derive(Debug)]
 pub struct RunError {
-    /// The stage's name.
+    /// The stage's name; empty where no single stage is to blame.
     pub stage: String,
     /// What happened.
     pub failure: Failure,
@@ -66,6 +76,9 @@ pub struct RunError {
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stage.is_empty() {
+            return self.failure.fmt(f);
+        }
         write!(f, "stage `{}`: {}", self.stage, self.failure)
     }
 }
@@ -104,7 +117,13 @@ pub struct Pipeline {
     monitor: Monitor,
     stop: StopToken,
     results: Arc<Results>,
+    stall_timeout: Option<Duration>,
+    inside: Option<Arc<StageMeter>>,
+    observer: Arc<dyn Observer>,
 }
+
+/// The first error of a run.
+pub(crate) type FirstError = Arc<Mutex<Option<RunError>>>;
 
 struct Worker {
     name: String,
@@ -128,6 +147,7 @@ impl Pipeline {
     pub fn build(graph: &ResolvedGraph, registry: &Registry, options: &RunOptions) -> Result<Self, RunError> {
         let meters: Vec<_> = graph.stages.iter().map(|_| Arc::new(StageMeter::new())).collect();
         let results = Arc::new(Results::default());
+        let budget = graph.memory.map(|cap| Arc::new(Budget::new(cap)));
         let mut wirings: Vec<_> = graph.stages.iter().map(|_| Wiring::new()).collect();
         let mut enders: Vec<Vec<_>> = graph.stages.iter().map(|_| Vec::new()).collect();
         let mut keepers: Vec<Vec<_>> = graph.stages.iter().map(|_| Vec::new()).collect();
@@ -138,8 +158,18 @@ impl Pipeline {
             let producer = Producer::new(meters[s].clone(), options.stop.clone(), edges_out);
             for (p, port) in stage.ports.outputs.iter().enumerate() {
                 let edges: Vec<_> = graph.edges.iter().filter(|e| e.from == (s, p)).collect();
-                let plans: Vec<EdgePlan> = edges.iter().map(|e| (e.limits, meters[e.to.0].clone())).collect();
-                let connection = (port.connect)(&plans, port.delayed, &producer);
+                let plans = edges.iter().map(|e| EdgePlan {
+                    limits: e.limits,
+                    input: graph.stages[e.to.0].ports.inputs[e.to.1].name,
+                    consumer: meters[e.to.0].clone(),
+                });
+                let connection = (port.connect)(&OutputPlan {
+                    name: port.name,
+                    delayed: port.delayed,
+                    edges: plans.collect(),
+                    producer: &producer,
+                    budget: budget.as_ref(),
+                });
                 wirings[s].outputs.insert(port.name, connection.output);
                 enders[s].push(connection.ender);
                 for (edge, ends) in edges.iter().zip(connection.edges) {
@@ -190,8 +220,16 @@ impl Pipeline {
             workers: stage.settings.integer("workers").max(1),
             meter: meter.clone(),
         });
-        let monitor = Monitor::new(&graph.name, stage_monitors.collect(), edge_monitors);
-        Ok(Self { workers, monitor, stop: options.stop.clone(), results })
+        let monitor = Monitor::new(&graph.name, stage_monitors.collect(), edge_monitors, budget);
+        Ok(Self {
+            workers,
+            monitor,
+            stop: options.stop.clone(),
+            results,
+            stall_timeout: graph.stall_timeout,
+            inside: options.inside.clone(),
+            observer: options.observer.clone(),
+        })
     }
 
     /// The live readings; cloning is cheap and they stay readable after the run.
@@ -200,66 +238,108 @@ impl Pipeline {
     }
 
     /// Runs every stage to its end or to the first failure.
+    ///
+    /// Returns when every thread has ended. Only after a stall it does not wait for those that hang: they keep what they
+    /// hold until the process ends.
     pub fn run(self) -> Outcome {
-        let first_error = Mutex::new(None);
-        let monitor = self.monitor;
-        let wall_seconds = thread::scope(|scope| {
-            let (all_done, done) = crossbeam_channel::bounded::<()>(0);
-            let sampler = {
-                let monitor = monitor.clone();
-                thread::Builder::new().name("sampler".into()).spawn_scoped(scope, move || {
-                    // Ends when `all_done` is dropped.
-                    while done.recv_timeout(SAMPLE_EVERY).is_err_and(|e| e.is_timeout()) {
-                        monitor.sample();
-                    }
-                })
-            };
-            // No stage starts before every thread has: a thread that cannot start drops its worker, and so its
-            // channel ends, which a running stage would take for a failure or an early end of that stage.
-            let (start_all, may_start) = crossbeam_channel::bounded::<()>(0);
-            let mut threads = Vec::with_capacity(self.workers.len());
-            for worker in self.workers {
-                let (name, stop, errors) = (worker.name.clone(), &self.stop, &first_error);
-                let may_start = may_start.clone();
-                let builder = thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
-                let spawned = builder.spawn_scoped(scope, move || {
-                    // Returns when `start_all` is dropped.
-                    let _ = may_start.recv();
-                    run_worker(worker, stop, errors);
-                });
-                match spawned {
-                    Ok(handle) => threads.push((name, handle)),
-                    Err(error) => {
-                        let failure = Failure::internal(format!("cannot start a thread: {error}"));
-                        record(errors, RunError { stage: name, failure }, stop);
-                        break;
-                    }
-                }
+        let Self { workers, monitor, stop, results, stall_timeout, inside, observer } = self;
+        let errors = FirstError::default();
+        let (all_done, done) = crossbeam_channel::bounded::<()>(0);
+        let (stalls, stalled) = crossbeam_channel::bounded::<()>(1);
+        let sampler = Sampler {
+            monitor: monitor.clone(),
+            watchdog: Watchdog::new(stall_timeout, SAMPLE_EVERY),
+            timeout: stall_timeout.unwrap_or_default(),
+            inside,
+            observer: observer.clone(),
+            stop: stop.clone(),
+            errors: errors.clone(),
+            stalls,
+        };
+        let sampler = thread::Builder::new().name("sampler".into()).spawn(move || sampler.run(&done));
+        let Started { at, threads, over } = start(workers, &stop, &errors);
+        let hang = wait_for(&over, &stalled, stall_timeout.unwrap_or_default());
+        for (stage, handle) in threads {
+            if hang && !handle.is_finished() {
+                let text = "hangs and is left behind; what it was writing is not committed";
+                observer.message(Level::Warning, &stage, text);
+                continue;
             }
-            let start = Instant::now();
-            drop(start_all);
-            for (stage, handle) in threads {
-                // `run_worker` catches the panics of a stage's body; this one came from a value that it dropped.
-                if let Err(panic) = handle.join() {
-                    record(&first_error, RunError { stage, failure: panicked(panic.as_ref()) }, &self.stop);
-                }
+            // `run_worker` catches the panics of a stage's body; this one came from a value that it dropped.
+            if let Err(panic) = handle.join() {
+                record(&errors, RunError { stage, failure: panicked(panic.as_ref()) }, &stop);
             }
-            let wall_seconds = start.elapsed().as_secs_f64();
-            drop(all_done);
-            if let Ok(sampler) = sampler {
-                // Without a sampler, or with a recorder that panics, a run is only less observable.
-                let _ = sampler.join();
-            }
-            wall_seconds
-        });
+        }
+        let wall_seconds = at.elapsed().as_secs_f64();
+        drop(all_done);
+        if let Ok(sampler) = sampler {
+            // Without a sampler, or with a recorder that panics, a run is only less observable.
+            let _ = sampler.join();
+        }
         monitor.finish(wall_seconds);
-        let status = match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let status = match errors.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Status::Failed(error),
-            None if self.stop.is_tripped() => Status::Stopped,
-            None if self.stop.finish_requested() => Status::FinishedEarly,
+            None if stop.is_tripped() => Status::Stopped,
+            None if stop.finish_requested() => Status::FinishedEarly,
             None => Status::Done,
         };
-        Outcome { status, wall_seconds, results: self.results.all(), monitor }
+        Outcome { status, wall_seconds, results: results.all(), monitor }
+    }
+}
+
+/// The running threads of the stages.
+struct Started {
+    at: Instant,
+    threads: Vec<(String, JoinHandle<()>)>,
+    /// Disconnects when all of them have ended.
+    over: Receiver<()>,
+}
+
+/// Starts a thread for each stage.
+fn start(workers: Vec<Worker>, stop: &StopToken, errors: &FirstError) -> Started {
+    // No stage starts before every thread has: a thread that cannot start drops its worker, and so its
+    // channel ends, which a running stage would take for a failure or an early end of that stage.
+    let (start_all, may_start) = crossbeam_channel::bounded::<()>(0);
+    let (alive, over) = crossbeam_channel::bounded::<()>(0);
+    let mut threads = Vec::with_capacity(workers.len());
+    for worker in workers {
+        let name = worker.name.clone();
+        let (stop_, errors_, may_start, alive) =
+            (stop.clone(), errors.clone(), may_start.clone(), alive.clone());
+        let builder = thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
+        let spawned = builder.spawn(move || {
+            // Dropped last, also by a panic.
+            let _alive = alive;
+            // Returns when `start_all` is dropped.
+            let _ = may_start.recv();
+            run_worker(worker, &stop_, &errors_);
+        });
+        match spawned {
+            Ok(handle) => threads.push((name, handle)),
+            Err(error) => {
+                let failure = Failure::internal(format!("cannot start a thread: {error}"));
+                record(errors, RunError { stage: name, failure }, stop);
+                break;
+            }
+        }
+    }
+    let at = Instant::now();
+    drop(start_all);
+    Started { at, threads, over }
+}
+
+/// Waits until every thread has ended; after a stall only for a while. Whether some may hang.
+fn wait_for(over: &Receiver<()>, stalled: &Receiver<()>, timeout: Duration) -> bool {
+    crossbeam_channel::select! {
+        recv(over) -> _ => false,
+        recv(stalled) -> told => match told {
+            Ok(()) => over.recv_timeout(timeout.clamp(GRACE.0, GRACE.1)).is_err_and(|e| e.is_timeout()),
+            // There is no sampler.
+            Err(_) => {
+                let _ = over.recv();
+                false
+            }
+        },
     }
 }
 
@@ -291,7 +371,7 @@ fn run_worker(worker: Worker, stop: &StopToken, errors: &Mutex<Option<RunError>>
     drop((enders, keepers));
 }
 
-fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
+pub(crate) fn record(errors: &Mutex<Option<RunError>>, error: RunError, stop: &StopToken) {
     errors.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     stop.trip();
 }

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     CannotWrite,
     /// Reading failed half-way (74).
     Io,
+    /// Nothing moved for longer than the graph's `stall_timeout` (75).
+    Stalled,
     /// The graph or a configuration is wrong (78).
     Config,
 }
@@ -32,6 +34,7 @@ impl ErrorKind {
             ErrorKind::Internal => 70,
             ErrorKind::CannotWrite => 73,
             ErrorKind::Io => 74,
+            ErrorKind::Stalled => 75,
             ErrorKind::Config => 78,
         }
     }

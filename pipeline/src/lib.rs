@@ -12,6 +12,7 @@
 //! Its laws: every channel is bounded; order is kept; `End` comes behind everything that was sent, and only
 //! from a stage that returned `Ok`; the first failure stops everything and nothing is committed after it.
 
+pub mod budget;
 pub mod channel;
 pub mod component;
 pub mod context;
@@ -24,10 +25,12 @@ pub mod monitor;
 pub mod packet;
 pub mod payload;
 pub mod port;
+mod sampler;
 pub mod stage;
 pub mod stop;
 pub mod testing;
 pub mod transform;
+pub mod watchdog;
 
 pub use component::{Component, InputPort, OutputPort, Ports, Registry, Settings, Wiring};
 pub use context::{Observer, Resources, Results, StageContext};

@@ -33,6 +33,8 @@ pub struct StageMeter {
     items_out: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    /// Grows with whatever shows that the stage is alive.
+    moves: AtomicU64,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -40,6 +42,11 @@ pub struct StageMeter {
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     activity: Activity,
+    /// The port that is waited at.
+    port: Option<&'static str>,
+    /// When the activity began.
+    begun: Instant,
+    /// When it was last booked.
     since: Instant,
     busy: Duration,
     input_wait: Duration,
@@ -85,6 +92,17 @@ pub struct StageReading {
     pub done: bool,
 }
 
+/// What a stage's thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageState {
+    /// Doing what.
+    pub activity: Activity,
+    /// The port that it waits at.
+    pub port: Option<&'static str>,
+    /// How long it has been doing so.
+    pub since: Duration,
+}
+
 impl StageReading {
     /// Wall time of the stage's thread so far, in seconds.
     pub fn wall(&self) -> f64 {
@@ -101,9 +119,12 @@ impl StageReading {
 impl StageMeter {
     /// A meter whose clock has not started.
     pub fn new() -> Self {
+        let now = Instant::now();
         let clock = Clock {
             activity: Activity::Idle,
-            since: Instant::now(),
+            port: None,
+            begun: now,
+            since: now,
             busy: Duration::ZERO,
             input_wait: Duration::ZERO,
             output_wait: Duration::ZERO,
@@ -114,15 +135,37 @@ impl StageMeter {
             items_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             rejected: Mutex::new(BTreeMap::new()),
         }
     }
 
     /// Ends the current activity and begins `next`. Only the stage's thread calls this.
     pub(crate) fn switch(&self, next: Activity) {
+        self.begin(next, None);
+    }
+
+    /// As [`StageMeter::switch`], to a wait at a port.
+    pub(crate) fn wait(&self, next: Activity, port: &'static str) {
+        self.begin(next, Some(port));
+    }
+
+    fn begin(&self, next: Activity, port: Option<&'static str>) {
+        self.touch();
         let mut clock = self.clock();
         clock.advance();
-        clock.activity = next;
+        (clock.activity, clock.port, clock.begun) = (next, port, clock.since);
+    }
+
+    /// Says that the stage is alive. A stage that works for long between two port operations calls this as its work
+    /// goes on, so that the watchdog does not take it for one that hangs.
+    pub fn touch(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes whenever the stage moved.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -137,6 +180,7 @@ impl StageMeter {
 
     /// Counts one rejected record. Returns how many this stage has rejected by now.
     pub fn reject(&self, reason: &'static str) -> u64 {
+        self.touch();
         let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         *rejected.entry(reason).or_default() += 1;
         rejected.values().sum()
@@ -145,6 +189,12 @@ impl StageMeter {
     /// What the thread is doing now.
     pub fn activity(&self) -> Activity {
         self.clock().activity
+    }
+
+    /// What the thread is doing now, where and for how long.
+    pub fn state(&self) -> StageState {
+        let clock = self.clock();
+        StageState { activity: clock.activity, port: clock.port, since: clock.begun.elapsed() }
     }
 
     /// A reading that includes the activity in progress.

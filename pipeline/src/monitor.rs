@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{counter, gauge};
 
+use crate::budget::Budget;
 use crate::channel::EdgeGauge;
 use crate::graph::{ResolvedEdge, ResolvedGraph};
 use crate::meter::{StageMeter, StageReading};
@@ -20,6 +21,7 @@ struct Shared {
     graph: String,
     stages: Vec<StageMonitor>,
     edges: Vec<EdgeMonitor>,
+    memory: Option<Arc<Budget>>,
     wall_seconds: Mutex<f64>,
 }
 
@@ -95,10 +97,14 @@ impl EdgeMonitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(graph: &str, stages: Vec<StageMonitor>, edges: Vec<EdgeMonitor>) -> Self {
-        Self {
-            shared: Arc::new(Shared { graph: graph.into(), stages, edges, wall_seconds: Mutex::new(0.0) }),
-        }
+    pub(crate) fn new(
+        graph: &str,
+        stages: Vec<StageMonitor>,
+        edges: Vec<EdgeMonitor>,
+        memory: Option<Arc<Budget>>,
+    ) -> Self {
+        let wall_seconds = Mutex::new(0.0);
+        Self { shared: Arc::new(Shared { graph: graph.into(), stages, edges, memory, wall_seconds }) }
     }
 
     /// The stages, in the order of the graph.
@@ -109,6 +115,16 @@ impl Monitor {
     /// The edges.
     pub fn edges(&self) -> &[EdgeMonitor] {
         &self.shared.edges
+    }
+
+    /// The account of queued bytes, where the graph has a cap on them.
+    pub fn memory(&self) -> Option<&Budget> {
+        self.shared.memory.as_deref()
+    }
+
+    /// How far every stage is, for the watchdog.
+    pub(crate) fn moves(&self) -> impl Iterator<Item = u64> {
+        self.shared.stages.iter().map(|stage| stage.meter.moves())
     }
 
     /// Wall seconds of the finished run, 0 while it runs.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::budget::Budget;
 use crate::channel::{EdgeGauge, EdgeLimits, EdgeReceiver, EdgeSender, Interrupted, bounded};
 use crate::error::StageError;
 use crate::meter::{Activity, StageMeter};
@@ -14,6 +15,7 @@ use crate::stop::StopToken;
 /// An input port. A stage reads until [`Packet::End`].
 #[derive(Debug)]
 pub struct Input<T> {
+    name: &'static str,
     edge: EdgeReceiver<T>,
     stop: StopToken,
     meter: Arc<StageMeter>,
@@ -24,6 +26,7 @@ pub struct Input<T> {
 /// The edge of a consumer that has finished is dropped, and the others still get everything.
 #[derive(Debug)]
 pub struct Output<T> {
+    name: &'static str,
     edges: Vec<EdgeSender<T>>,
     /// A delayed output feeds a loop: its consumer ends first, and that does not end this stage.
     delayed: bool,
@@ -67,12 +70,13 @@ impl<T: Payload> Input<T> {
         let meter = &self.meter;
         let received = self.edge.recv(&self.stop, || {
             waited = true;
-            meter.switch(Activity::InputWait);
+            meter.wait(Activity::InputWait, self.name);
         });
         if waited {
             meter.switch(Activity::Busy);
         }
         let packet = received.map_err(|_| StageError::Stopped)?;
+        meter.touch();
         if let Packet::Item(item) = &packet {
             meter.received(item.byte_len());
         }
@@ -123,13 +127,16 @@ impl<T: Payload> Output<T> {
             let mut waited = false;
             let sent = self.edges[next].send(copy, stop, || {
                 waited = true;
-                meter.switch(Activity::OutputWait);
+                meter.wait(Activity::OutputWait, self.name);
             });
             if waited {
                 meter.switch(Activity::Busy);
             }
             match sent {
-                Ok(()) => next += 1,
+                Ok(()) => {
+                    meter.touch();
+                    next += 1;
+                }
                 Err(Interrupted::Stopped) => return Err(StageError::Stopped),
                 // The engine drops a failed stage's ends only after it has tripped the token, so a tripped
                 // token tells a failure from a consumer that finished early.
@@ -172,21 +179,38 @@ pub(crate) struct ConnectedEdge {
     pub(crate) gauge: Arc<EdgeGauge>,
 }
 
-/// One edge to make: its bounds and the consumer's meter.
-pub(crate) type EdgePlan = (EdgeLimits, Arc<StageMeter>);
+/// An output port to make.
+pub(crate) struct OutputPlan<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) delayed: bool,
+    pub(crate) edges: Vec<EdgePlan>,
+    pub(crate) producer: &'a Producer,
+    /// The account of the bytes on all edges of the graph.
+    pub(crate) budget: Option<&'a Arc<Budget>>,
+}
+
+/// One of its edges.
+pub(crate) struct EdgePlan {
+    pub(crate) limits: EdgeLimits,
+    /// The consumer's port and meter.
+    pub(crate) input: &'static str,
+    pub(crate) consumer: Arc<StageMeter>,
+}
 
 /// Makes the typed ends of an output port and of the inputs it feeds.
-pub(crate) fn connect<T: Payload>(edges: &[EdgePlan], delayed: bool, producer: &Producer) -> Connection {
+pub(crate) fn connect<T: Payload>(plan: &OutputPlan<'_>) -> Connection {
+    let OutputPlan { name, delayed, edges, producer, budget } = plan;
     let mut senders = Vec::with_capacity(edges.len());
     let mut connected = Vec::with_capacity(edges.len());
-    for (limits, consumer) in edges {
-        let (sender, receiver, gauge) = bounded::<T>(*limits);
+    for EdgePlan { limits, input, consumer } in edges {
+        let (sender, receiver, gauge) = bounded::<T>(*limits, *budget);
         senders.push(sender);
         let keeper = Box::new(receiver.clone());
-        let input = Input { edge: receiver, stop: producer.stop.clone(), meter: consumer.clone() };
+        let (stop, meter) = (producer.stop.clone(), consumer.clone());
+        let input = Input { name: input, edge: receiver, stop, meter };
         connected.push(ConnectedEdge { input: Box::new(input), keeper, gauge });
     }
     let ender = Box::new(senders.clone());
-    let output = Output { edges: senders, delayed, producer: producer.clone() };
+    let output = Output { name, edges: senders, delayed: *delayed, producer: Producer::clone(producer) };
     Connection { output: Box::new(output), ender, edges: connected }
 }

@@ -8,6 +8,7 @@ mod probes;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::channel::EdgeLimits;
 use crate::component::{Component, InputPort, OutputPort, Ports, Registry, Settings, Wiring};
@@ -60,6 +61,8 @@ pub struct GraphBuilder {
     stages: Vec<ResolvedStage>,
     edges: Vec<ResolvedEdge>,
     factories: BTreeMap<String, Factory>,
+    stall_timeout: Option<Duration>,
+    memory: Option<usize>,
 }
 
 /// The single stage type of a built graph: it finds a stage's factory by the stage's name.
@@ -246,6 +249,18 @@ impl GraphBuilder {
         self
     }
 
+    /// Ends the run when nothing moved for this long; without it nothing does.
+    pub fn stall_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// Caps the bytes that are queued on all edges together.
+    pub fn memory(&mut self, bytes: usize) -> &mut Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     fn find(&self, port: &str, position: impl Fn(&Ports, &str) -> Option<usize>) -> (usize, usize) {
         let (stage, name) = port.split_once('.').expect("a port is written `stage.port`");
         let found = self.stages.iter().enumerate().find(|(_, s)| s.name == stage);
@@ -265,6 +280,8 @@ impl GraphBuilder {
             name: "in_code".into(),
             seed: 0,
             seed_given: true,
+            stall_timeout: self.stall_timeout,
+            memory: self.memory,
             stages: self.stages,
             edges: self.edges,
         };

@@ -3,6 +3,7 @@
 //! Law: the content tells what a file is, never its name; one bad file does not hide the others; and what is said does
 //! not depend on how many files are looked at at a time.
 
+mod foreign;
 mod kind;
 mod settings;
 mod summary;
@@ -180,6 +181,7 @@ fn describe(path: &Path, verify: bool, bar: &ProgressBar, bytes: u64) -> Result<
         }
         Kind::Records => tfrecord::describe(path, verify, advance),
         Kind::Weights => weights::describe(path, verify),
+        Kind::Foreign => foreign::describe(path, verify),
         Kind::Settings => settings::describe(path),
     }
 }

@@ -371,7 +371,7 @@ fn short_or_dot(path: &Path) -> PathBuf {
 impl From<&RunError> for RunFailure {
     fn from(error: &RunError) -> Self {
         Self {
-            stage: Some(error.stage.clone()),
+            stage: (!error.stage.is_empty()).then(|| error.stage.clone()),
             message: error.failure.to_string(),
             exit_code: error.failure.kind.exit_code(),
         }

@@ -69,6 +69,8 @@ impl Transform for Reducing {
             gradients,
             moments: step.shards.iter().filter_map(|s| s.moments.clone()).collect(),
             videos: step.shards.iter().map(|s| s.videos).sum(),
+            batches: step.shards.iter().map(|s| s.batch.clone()).collect(),
+            losses: step.shards.into_iter().map(|s| s.loss).collect(),
         })
     }
 }

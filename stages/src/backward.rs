@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use framewise_pipeline::meter::StageMeter;
 use framewise_pipeline::{
     Component, Emitter, Failure, InputPort, KeySpec, OutputPort, PayloadType, Ports, Settings, Stage,
     StageContext, StageError, Transform, Wiring,
@@ -12,12 +13,14 @@ use framewise_pipeline::{
 use crate::forward::compute_failure;
 use crate::model;
 use crate::parallel::per_device;
-use crate::payload::{GradientShard, LossPass, ShardGradients};
+use crate::payload::{GradientShard, LossPass, LossShard, ShardGradients};
 
 /// The stage type.
 pub(crate) struct Backward;
 
-struct Differentiating;
+struct Differentiating {
+    meter: Arc<StageMeter>,
+}
 
 impl Component for Backward {
     fn type_name(&self) -> &'static str {
@@ -47,9 +50,10 @@ impl Component for Backward {
         &self,
         _settings: &Settings,
         wiring: &mut Wiring,
-        _context: &StageContext,
+        context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
-        Ok(Differentiating.between(wiring.input("losses")?, wiring.output("gradients")?))
+        let meter = context.meter.clone();
+        Ok(Differentiating { meter }.between(wiring.input("losses")?, wiring.output("gradients")?))
     }
 }
 
@@ -61,7 +65,9 @@ impl Transform for Differentiating {
         let LossPass { step, epoch, progress, shards } = pass;
         let computed = per_device(shards.into_iter().map(|s| (s.device, s)).collect(), |_, shard| {
             let gradients = Arc::new(model::backward(&shard.loss, &shard.weights)?);
-            Ok(GradientShard { gradients, videos: shard.videos, moments: shard.moments })
+            self.meter.touch();
+            let LossShard { videos, moments, batch, loss, .. } = shard;
+            Ok(GradientShard { gradients, videos, moments, batch, loss: loss.detach() })
         });
         let shards = computed
             .into_iter()

@@ -19,7 +19,7 @@ const BUFFER: &str = "input.rgb_scale";
 /// # Errors
 /// `NotFound` or `Io` when the file cannot be read, `Data` when it does not hold rgb_size numbers that are not
 /// negative.
-pub(crate) fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
+pub fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
     std::fs::metadata(path).map_err(|e| read_failure(path, &e))?;
     let wrong = |why: String| Failure::data(format!("{}: {why}", path.display()));
     let tensor = Tensor::read_npy(path).map_err(|e| wrong(format!("not a readable .npy file: {e}")))?;
@@ -41,6 +41,14 @@ pub(crate) fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
     let index = specs.iter().position(|b| b.name == BUFFER);
     let index = index.ok_or_else(|| Failure::config("the model has no factors for the visual features"))?;
     let place = &weights.buffers[index];
+    // A large f64 is infinite as f32.
+    let largest = if place.dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
+    if let Some(index) = factors.iter().position(|factor| *factor > largest) {
+        return Err(wrong(format!(
+            "eigenvalue {index} is {:e}, whose root the weights cannot hold",
+            values[index]
+        )));
+    }
     let factors = Tensor::new(factors, place.device()).and_then(|t| t.to_dtype(place.dtype()));
     weights.buffers[index] = factors.map_err(|e| wrong(e.to_string()))?;
     Ok(())

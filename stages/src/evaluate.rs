@@ -227,6 +227,7 @@ impl Evaluating {
             resources: Arc::new(resources),
             observer: Arc::new(Inner { outer: self.context.clone() }),
             stop: self.context.stop.clone(),
+            inside: Some(self.context.meter.clone()),
             ..RunOptions::default()
         };
         let pipeline = Pipeline::build(&self.graph, &crate::registry(), &options).map_err(inner_failure)?;

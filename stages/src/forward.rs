@@ -191,6 +191,8 @@ impl Forward {
         } else {
             (self.model.forward_eval(weights, &frames)?, None)
         };
+        // A step of many shards on a slow device may take longer than the watchdog waits.
+        self.context.meter.touch();
         Ok(ForwardShard { device, batch: batch.clone(), weights: weights.clone(), logits, moments })
     }
 }

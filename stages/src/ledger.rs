@@ -158,7 +158,7 @@ impl Ledger {
             places.extend(files.iter().enumerate().map(|(index, f)| (f.path.as_path(), (source, index))));
         }
         // By stage, source and the file's index, not by path: that may be another one when the run goes on.
-        let mut groups: BTreeMap<(&str, &str, usize), Vec<(u64, String, u64)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&str, &str, usize), Vec<_>> = BTreeMap::new();
         for ((stage, file, record), entry) in &state.rejected {
             let before = match entry.position {
                 None => true,
@@ -225,4 +225,86 @@ fn check_files(stored: &[(String, u64)], files: &[SourceFile]) -> Result<(), Fai
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Origin;
+
+    fn ledger(paths: &[&str]) -> Ledger {
+        let files = paths.iter().map(|path| SourceFile { path: path.into(), name: (*path).into(), bytes: 7 });
+        let sources = BTreeMap::from([("videos".to_owned(), files.collect())]);
+        Ledger { state: Mutex::new(State { sources, ..State::default() }) }
+    }
+
+    fn bad(file: &str, record: u64, reason: Reason) -> RecordError {
+        let origin = Origin { file: Path::new(file).into(), record, byte: 0 };
+        RecordError { origin, id: None, reason, detail: String::new() }
+    }
+
+    fn group(stage: &str, file: usize, records: &[(u64, &str, u64)]) -> RejectedRecords {
+        let records = records.iter().map(|(record, reason, epoch)| (*record, (*reason).to_owned(), *epoch));
+        RejectedRecords { stage: stage.into(), source: "videos".into(), file, records: records.collect() }
+    }
+
+    #[test]
+    fn what_is_stored_is_cut_at_the_place_and_goes_on_from_there() {
+        // The files' order is the list's, not that of their names; arrival is not the order of positions.
+        let first = ledger(&["b", "a"]);
+        assert!(first.reject("videos", &bad("b", 4, Reason::DataCrc), 0, 4));
+        assert!(first.reject("decode", &bad("a", 1, Reason::NoFrames), 0, 11));
+        assert!(first.reject("decode", &bad("b", 0, Reason::BadProto), 0, 0));
+        assert!(!first.reject("decode", &bad("b", 0, Reason::BadProto), 1, 0), "not the first time");
+        assert!(first.reject("decode", &bad("a", 5, Reason::NoFrames), 1, 3));
+        let cut = first.rejected(0, Some(11)).unwrap();
+        assert_eq!(
+            cut,
+            [group("decode", 0, &[(0, "bad_proto", 0)]), group("videos", 0, &[(4, "data_crc", 0)])]
+        );
+        assert_eq!(first.rejected(0, Some(0)).unwrap(), []);
+        let whole = first.rejected(0, None).unwrap();
+        assert_eq!(whole[1], group("decode", 1, &[(1, "no_frames", 0)]));
+        assert_eq!(first.rejected(1, Some(3)).unwrap(), whole);
+        assert_ne!(first.rejected(1, Some(4)).unwrap(), whole);
+
+        // Elsewhere the files may have other paths.
+        let second = ledger(&["new/b", "new/a"]);
+        second.lock().stored = cut.clone();
+        assert_eq!(second.rejected(0, Some(0)).unwrap(), cut);
+        assert_eq!(second.rejected_before("decode", 3).unwrap(), [(Reason::BadProto, 3)]);
+        assert_eq!(second.rejected_before("decode", 0).unwrap(), [(Reason::BadProto, 0)]);
+        let known = second.known("decode").unwrap();
+        assert_eq!(known[Path::new("new/b")], BTreeMap::from([(0, Reason::BadProto)]));
+        assert_eq!(
+            second.known_to_others("decode").unwrap()[Path::new("new/b")],
+            BTreeMap::from([(4, Reason::DataCrc)])
+        );
+        assert!(!second.reject("decode", &bad("new/b", 0, Reason::BadProto), 0, 0));
+        assert!(second.reject("decode", &bad("new/a", 1, Reason::NoFrames), 0, 11));
+        assert_eq!(second.rejected(0, None).unwrap(), whole);
+    }
+
+    #[test]
+    fn other_files_are_refused_with_the_difference() {
+        let files = |names: &[(&str, u64)]| -> Vec<SourceFile> {
+            let file = |(name, bytes): &(&str, u64)| SourceFile {
+                path: format!("/data/{name}").into(),
+                name: (*name).into(),
+                bytes: *bytes,
+            };
+            names.iter().map(file).collect()
+        };
+        let stored = [("a".to_owned(), 1), ("b".to_owned(), 2)];
+        assert!(check_files(&stored, &files(&[("a", 1), ("b", 2)])).is_ok());
+        for (found, text) in [
+            (&[("a", 1)][..], "there are 1 files, there were 2"),
+            (&[("b", 2), ("a", 1)], "file 0 is /data/b, it was a"),
+            (&[("a", 1), ("b", 3)], "/data/b has 3 bytes, it had 2"),
+        ] {
+            let error = check_files(&stored, &files(found)).unwrap_err();
+            assert_eq!(error.kind.exit_code(), 78);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
 }

@@ -5,14 +5,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use framewise_pipeline::{
     Component, ErrorKind, Failure, KeyKind, KeySpec, Output, OutputPort, Ports, Settings, Stage,
     StageContext, StageError, Wiring,
 };
 
+use crate::forward::compute_failure;
+use crate::import::Format;
 use crate::model::{Model, Weights};
 use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::nonfinite;
 use crate::payload::WeightsVersion;
 use crate::store::{self, StoreError};
 
@@ -92,9 +95,44 @@ impl Stage for Loading {
 /// # Errors
 /// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
 pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
-    let tensors = store::load_weights(path).map_err(store_failure)?;
-    Weights::from_named(model.clone(), tensors, device, DType::F32)
-        .map_err(|e| Failure::data(format!("{}: {e}", path.display())))
+    weights_from(path, tensors(path)?, model, device)
+}
+
+/// Weights for `model` from tensors that were read from `path`.
+///
+/// # Errors
+/// `Data` (65) when a tensor is missing, has another shape or holds a number that is not finite.
+pub(crate) fn weights_from(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    model: &Arc<dyn Model>,
+    device: &Device,
+) -> Result<Weights, Failure> {
+    let weights = Weights::from_named(model.clone(), tensors, device, DType::F32)
+        .map_err(|e| Failure::data(format!("{}: {e}", path.display())))?;
+    match nonfinite::in_weights(&weights) {
+        Ok(None) => Ok(weights),
+        Ok(Some(culprit)) => {
+            Err(Failure::data(format!("{}: the weights are not finite: {culprit}", path.display())))
+        }
+        Err(error) => Err(compute_failure("checking the weights", &error)),
+    }
+}
+
+/// The tensors of a checkpoint, run directory or weights file, by name.
+///
+/// # Errors
+/// As [`read`]; a file that `framewise import` reads is told to go there.
+pub(crate) fn tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
+    // What cannot be looked at is told by `load_weights`.
+    if let Ok(Some(format @ (Format::Pickle | Format::Npz))) = Format::of_file(path) {
+        return Err(Failure::data(format!(
+            "{}: {}, not weights of ours: `framewise import {0} WEIGHTS.safetensors` makes such a file of it",
+            path.display(),
+            format.what()
+        )));
+    }
+    store::load_weights(path).map_err(store_failure)
 }
 
 /// The failure of writing or reading a checkpoint.

@@ -92,6 +92,7 @@ impl Computing {
                 device: shard.device,
                 loss: losses.mean_all()?,
                 videos: shard.batch.videos(),
+                batch: shard.batch.clone(),
                 weights: shard.weights.clone(),
                 moments: shard.moments.clone(),
             });
@@ -113,7 +114,7 @@ pub(crate) fn video_losses(shard: &ForwardShard) -> candle_core::Result<Tensor> 
 }
 
 /// Labels as {0, 1}, f32 [videos, classes]. A label at or above `classes` counts for nothing: decoding refused it.
-fn dense_labels(batch: &Batch, classes: usize, device: &Device) -> candle_core::Result<Tensor> {
+pub(crate) fn dense_labels(batch: &Batch, classes: usize, device: &Device) -> candle_core::Result<Tensor> {
     let mut dense = vec![0f32; batch.videos() * classes];
     for (row, labels) in dense.chunks_exact_mut(classes.max(1)).zip(&batch.labels) {
         for label in labels {

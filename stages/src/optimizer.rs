@@ -1,8 +1,9 @@
 //! `optimizer`: Adam on the mean gradient of each step; the source of the weights loop.
 //!
 //! Laws: version 0 is sent before any input; version n+1 is made from version n and the gradients of step n; no
-//! version changes once it was sent. Version n+1 is written into the buffers of an older version that nobody holds. A run
-//! that goes on from step n begins with version n, and with the state of that step on `states`.
+//! version changes once it was sent; none with a number that is not finite ever is. Version n+1 is written into the
+//! buffers of an older version that nobody holds. A run that goes on from step n begins with version n, and with the
+//! state of that step on `states`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,10 @@ use crate::device::{self, check_devices, devices_key};
 use crate::forward::compute_failure;
 use crate::model::{BatchMoments, Model, Weights};
 use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
-use crate::optim::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind};
+use crate::nonfinite::{self, Policy};
+use crate::optim::{
+    Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind, Updated, all_finite,
+};
 use crate::payload::{TrainState, Update, WeightsVersion};
 use crate::resume::Resume;
 
@@ -41,6 +45,7 @@ struct Config {
     l2_parameters: Vec<String>,
     clip: String,
     clip_norm: f64,
+    on_nonfinite: String,
     init_from: Option<PathBuf>,
     eigenvalues: Option<PathBuf>,
 }
@@ -60,12 +65,21 @@ struct Optimizing {
     weights: Output<WeightsVersion>,
     states: Output<TrainState>,
     results: Arc<Results>,
+    on_nonfinite: Policy,
+    context: StageContext,
 }
 
 #[derive(Clone)]
 struct Version {
     weights: Arc<Weights>,
     moments: Arc<Moments>,
+}
+
+/// What an update made.
+enum Attempt {
+    Finite(Version),
+    /// With what it made, where it came to an update.
+    NotFinite(Option<Version>),
 }
 
 /// Retired versions kept in the hope of their buffers. One is enough when nothing but the loop holds versions.
@@ -128,9 +142,18 @@ impl Component for Optimizer {
             .default("off"),
             KeySpec::new("clip_norm", KeyKind::Float(1e-12..=1e12), "The norm to clip to.").default(1.0),
             KeySpec::new(
+                "on_nonfinite",
+                KeyKind::OneOf(&["stop", "skip"]),
+                "What happens when a loss, a gradient or what an update makes of it is NaN or infinite. stop: the run ends with \
+                 the step, its videos and the first such tensor. skip: that update is left out, with a warning; weights and \
+                 moments stay, the step counts, and `skipped_updates` of the results tells how often.",
+            )
+            .default("stop"),
+            KeySpec::new(
                 "init_from",
                 KeyKind::Path,
-                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
+                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones. Where they \
+                 are for another number of classes, the classifier is drawn anew. Moments, schedule and data start afresh.",
             ),
             KeySpec::new(
                 "eigenvalues",
@@ -199,7 +222,7 @@ impl Component for Optimizer {
         };
         let current = match &restored {
             Some(state) => Version { weights: state.weights.clone(), moments: state.moments.clone() },
-            None => fresh(&config, &model, &device, context.seed)?,
+            None => fresh(&config, &model, &device, context)?,
         };
         let count = current.weights.parameter_count();
         context.message(Level::Info, format!("{count} trainable parameters"));
@@ -216,15 +239,22 @@ impl Component for Optimizer {
             weights: wiring.output("weights")?,
             states: wiring.output("states")?,
             results: context.results.clone(),
+            on_nonfinite: if config.on_nonfinite == "skip" { Policy::Skip } else { Policy::Stop },
+            context: context.clone(),
         }))
     }
 }
 
 /// The version that a run from the start begins with.
-fn fresh(config: &Config, model: &Arc<dyn Model>, device: &Device, seed: u64) -> Result<Version, Failure> {
+fn fresh(
+    config: &Config,
+    model: &Arc<dyn Model>,
+    device: &Device,
+    context: &StageContext,
+) -> Result<Version, Failure> {
     let mut weights = match &config.init_from {
-        Some(path) => crate::load_weights::read(path, model, device)?,
-        None => Weights::initial(model.clone(), seed, device, DType::F32)
+        Some(path) => crate::init_from::start(path, model, context, device)?,
+        None => Weights::initial(model.clone(), context.seed, device, DType::F32)
             .map_err(|e| compute_failure("drawing the initial weights", &e))?,
     };
     if let Some(path) = &config.eigenvalues {
@@ -288,10 +318,15 @@ impl Optimizing {
         let next = self
             .update(&update, learning_rate)
             .map_err(|e| compute_failure(&format!("optimizer step {}", update.step), &e))?;
-        let previous = std::mem::replace(&mut self.current, next);
-        self.retired.push(previous);
-        if self.retired.len() > KEEP_RETIRED {
-            self.retired.remove(0);
+        match next {
+            Attempt::Finite(next) => {
+                let previous = std::mem::replace(&mut self.current, next);
+                self.retired.push(previous);
+                if self.retired.len() > KEEP_RETIRED {
+                    self.retired.remove(0);
+                }
+            }
+            Attempt::NotFinite(discarded) => self.not_finite(&update, discarded)?,
         }
         self.step += 1;
         self.samples += update.videos as u64;
@@ -318,16 +353,44 @@ impl Optimizing {
     fn set_results(&self) {
         self.results.set("steps", self.step as f64);
         self.results.set("examples", self.samples as f64);
+        if self.on_nonfinite == Policy::Skip {
+            // From what a checkpoint holds, so that a resumed run goes on counting.
+            let skipped = self.step.saturating_sub(self.current.moments.updates);
+            self.results.set("skipped_updates", skipped as f64);
+        }
     }
 
-    fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Version> {
+    fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Attempt> {
+        if !nonfinite::losses_are_finite(update)? {
+            return Ok(Attempt::NotFinite(None));
+        }
         let recycled = self.recycle();
         let Version { weights, moments } = &self.current;
-        let (mut next, moments) =
-            self.adam.update(weights, moments, &update.gradients, learning_rate, recycled)?;
+        let Updated { weights: mut next, moments, finite } =
+            self.adam.update_watched(weights, moments, &update.gradients, learning_rate, recycled)?;
         let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
         next.buffers = self.model.fold_moments(weights, &shards)?;
-        Ok(Version { weights: Arc::new(next), moments: Arc::new(moments) })
+        let finite = finite && all_finite(&next.buffers)?;
+        let next = Version { weights: Arc::new(next), moments: Arc::new(moments) };
+        Ok(if finite { Attempt::Finite(next) } else { Attempt::NotFinite(Some(next)) })
+    }
+
+    /// Fails, or leaves the update out: the version stays, and what the update made becomes memory for the next one.
+    fn not_finite(&mut self, update: &Update, discarded: Option<Version>) -> Result<(), StageError> {
+        let next = discarded.as_ref().map(|v| (&*v.weights, &*v.moments));
+        let number = self.step + 1;
+        let culprit = nonfinite::first(&self.current.weights, update, self.context.seed, next)
+            .map_err(|e| compute_failure(&format!("searching step {number} for what is not finite"), &e))?;
+        // Weights that are not finite never become so by leaving updates out.
+        let hopeless = culprit.as_ref().is_some_and(|c| c.is_in_the_weights());
+        if self.on_nonfinite == Policy::Stop || hopeless {
+            return Err(nonfinite::failure(number, update, culprit.as_ref()).into());
+        }
+        let text = nonfinite::describe(number, update, culprit.as_ref());
+        self.context.message(Level::Warning, format!("{text}; its update is left out"));
+        self.retired.extend(discarded);
+        self.retired.truncate(KEEP_RETIRED);
+        Ok(())
     }
 
     /// The buffers of an old version that nobody holds any more.
@@ -338,3 +401,7 @@ impl Optimizing {
         Some((Arc::into_inner(weights)?, Arc::into_inner(moments)?))
     }
 }
+
+#[cfg(test)]
+#[path = "optimizer_tests.rs"]
+mod tests;

@@ -2,14 +2,16 @@
 //!
 //! Law: a `--set` replaces what the file says of the same key, and nothing else.
 
+use std::time::Duration;
+
 use super::context::Loading;
 use super::diagnostic::{Diagnostic, Place};
 use super::overrides::Override;
 use super::syntax::{self, Data, Entry, Node, Tree};
-use super::words;
+use super::{quantities, words};
 
 /// The keys of `[graph]`.
-const GRAPH_KEYS: [&str; 3] = ["name", "seed", "description"];
+const GRAPH_KEYS: [&str; 5] = ["name", "seed", "description", "stall_timeout", "memory"];
 /// The tables of a graph.
 const TABLES: [&str; 3] = ["graph", "use", "stages"];
 /// Every stage is a thread.
@@ -175,6 +177,9 @@ pub(crate) fn apply(
 pub(crate) struct Heading {
     pub(crate) name: Option<String>,
     pub(crate) seed: Option<u64>,
+    /// `Some(None)` is `off`.
+    pub(crate) stall_timeout: Option<Option<Duration>>,
+    pub(crate) memory: Option<usize>,
 }
 
 /// Reads `[graph]`.
@@ -193,6 +198,8 @@ pub(crate) fn heading(document: &Document, loading: &mut Loading<'_>) -> Heading
                 let help = "leave it out for a fresh seed, which is printed and stored";
                 loading.report.push(Diagnostic::error(entry.node.place, message).help(help));
             }
+            ("stall_timeout", _) => heading.stall_timeout = quantities::timeout(&entry.node, loading),
+            ("memory", _) => heading.memory = quantities::memory(&entry.node, loading),
             ("description", data) => {
                 let message = format!("`description` must be a text, not {}", data.in_words());
                 loading.report.push(Diagnostic::error(entry.node.place, message));

@@ -15,6 +15,7 @@ mod edges;
 mod files;
 mod overrides;
 mod paths;
+mod quantities;
 mod render;
 mod repair;
 mod repeated;
@@ -38,6 +39,7 @@ pub use resolved::{ResolvedEdge, ResolvedGraph, ResolvedStage};
 
 use crate::channel::EdgeLimits;
 use crate::component::Registry;
+use crate::watchdog::STALL_TIMEOUT;
 use context::Loading;
 use diagnostic::Place;
 use edges::DraftEdge;
@@ -190,6 +192,8 @@ fn finish(
         name: heading.name.or_else(stem).filter(|n| !n.is_empty()).unwrap_or_else(|| "graph".to_owned()),
         seed_given: heading.seed.is_some(),
         seed: heading.seed.unwrap_or_else(fresh_seed),
+        stall_timeout: heading.stall_timeout.unwrap_or(Some(STALL_TIMEOUT)),
+        memory: heading.memory,
         stages: stages.collect(),
         edges,
     }

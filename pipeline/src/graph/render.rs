@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::resolved::{ResolvedGraph, ResolvedStage};
 use super::settings::DEFAULT_CAPACITY_BYTES;
-use super::variables;
+use super::{quantities, variables};
 
 /// The graph as a TOML text that resolves to the same graph: configs merged, defaults written out, paths
 /// absolute, every edge with its ports. A seed that was drawn fresh is written down too.
@@ -23,6 +23,10 @@ pub fn render(graph: &ResolvedGraph) -> String {
     match i64::try_from(graph.seed) {
         Ok(seed) => line(&mut out, "seed", &Value::Integer(seed)),
         Err(_) => out.push_str(&format!("# seed = {} does not fit into TOML\n", graph.seed)),
+    }
+    line(&mut out, "stall_timeout", &Value::String(quantities::written_timeout(graph.stall_timeout)));
+    if let Some(memory) = graph.memory {
+        line(&mut out, "memory", &Value::String(quantities::written_bytes(memory)));
     }
     for (index, stage) in graph.stages.iter().enumerate() {
         render_stage(&mut out, graph, index, stage);

@@ -1,5 +1,7 @@
 //! A graph after every check has passed: what the engine runs, `render` prints and `graph` draws.
 
+use std::time::Duration;
+
 use crate::channel::EdgeLimits;
 use crate::component::{Ports, Settings};
 use crate::payload::PayloadType;
@@ -13,6 +15,10 @@ pub struct ResolvedGraph {
     pub seed: u64,
     /// Whether the graph or `--set` names the seed.
     pub seed_given: bool,
+    /// How long nothing may move before the run is ended; `None` waits for ever.
+    pub stall_timeout: Option<Duration>,
+    /// The cap on the payload bytes queued on all edges together.
+    pub memory: Option<usize>,
     /// The stages.
     pub stages: Vec<ResolvedStage>,
     /// The edges.

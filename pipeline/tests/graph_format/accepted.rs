@@ -3,7 +3,7 @@
 use framewise_pipeline::channel::EdgeLimits;
 use framewise_pipeline::graph::{ResolvedGraph, render};
 
-use crate::fixture::{TRAIN, errors, graph};
+use crate::fixture::{TRAIN, errors, graph, load_with};
 
 fn edges(graph: &ResolvedGraph) -> Vec<String> {
     let port = |stage: usize, name: &str| format!("{}.{name}", graph.stages[stage].name);
@@ -88,6 +88,8 @@ from = { left = "batch", right = "batch" }
 fn rendering_changes_nothing() {
     let odd = r#"[graph]
 name = "a \"b\" ${FRAMEWISE_NOT_SET:-c} $${d}"
+stall_timeout = 90
+memory = "${FRAMEWISE_NOT_SET:-3072KiB}"
 [stages.r]
 type = "reader"
 files = ["a b", "c'd\"e", "é", "$${f}", "g\\h"]
@@ -108,6 +110,7 @@ capacity_bytes = 77
         assert_eq!(render(&second), written);
         assert_eq!(second.name, first.name);
         assert_eq!(second.seed, first.seed);
+        assert_eq!((second.stall_timeout, second.memory), (first.stall_timeout, first.memory));
         assert_eq!(edges(&second), edges(&first));
         for (a, b) in first.stages.iter().zip(&second.stages) {
             assert_eq!((&a.name, &a.type_name, &a.settings), (&b.name, &b.type_name, &b.settings));
@@ -127,6 +130,7 @@ fn rendered_text() {
 [graph]
 name = "n"
 seed = 3
+stall_timeout = "10m"
 
 [stages.r]
 type = "reader"
@@ -145,4 +149,23 @@ features = ["rgb"]
 workers = 4
 "#;
     assert_eq!(render(&graph(text)), wanted);
+}
+
+#[test]
+fn limits_of_the_whole_graph() {
+    let limits = |lines: &str| {
+        let graph = graph(&format!("[graph]\n{lines}\n[stages.r]\ntype = \"reader\"\nfiles = \"x\"\n"));
+        (graph.stall_timeout.map(|timeout| timeout.as_secs()), graph.memory)
+    };
+    assert_eq!(limits(""), (Some(600), None));
+    assert_eq!(limits("stall_timeout = 45\nmemory = \"4GiB\""), (Some(45), Some(4 << 30)));
+    assert_eq!(limits("stall_timeout = \"2h\"\nmemory = \"64 MiB\""), (Some(7200), Some(64 << 20)));
+    assert_eq!(limits("stall_timeout = 0\nmemory = \"1B\""), (None, Some(1)));
+    assert_eq!(limits("stall_timeout = \"off\"\nmemory = \"off\""), (None, None));
+
+    let set = ["graph.stall_timeout=90s", "graph.memory=16KiB"];
+    let graph = load_with(TRAIN, &set).expect("no mistakes").graph;
+    assert_eq!((graph.stall_timeout.map(|t| t.as_secs()), graph.memory), (Some(90), Some(16 << 10)));
+    let written = render(&graph);
+    assert!(written.contains("stall_timeout = \"90s\"\nmemory = \"16KiB\"\n"), "{written}");
 }

@@ -246,6 +246,28 @@ fn unknown_tables_and_keys_of_the_graph() {
         "[graph]\nname = \"a/b\"\n[stages.videos]",
         &["g.toml:2:8", "cannot be the name of a graph"],
     );
+    for (value, said) in [
+        ("-1", "a time, not the number -1"),
+        ("1.5", "a time, not the number 1.5"),
+        ("true", "a time, not `true`"),
+        ("\"10\"", "a time, not the text \"10\""),
+        ("\"ten minutes\"", "\"off\" waits for ever"),
+        ("\"9000h\"", "up to a year"),
+    ] {
+        let lines = format!("[graph]\nstall_timeout = {value}\n[stages.videos]");
+        one("[stages.videos]", &lines, &["g.toml:2:17", "`stall_timeout` must be", said]);
+    }
+    for (value, said) in [
+        ("4", "a size, not the number 4"),
+        ("\"4GB\"", "B, KiB, MiB, GiB or TiB"),
+        ("\"0GiB\"", "a whole number from 1 up"),
+        ("\"99999999TiB\"", "a size, not the text"),
+        ("[]", "a size, not a list"),
+    ] {
+        let lines = format!("[graph]\nmemory = {value}\n[stages.videos]");
+        one("[stages.videos]", &lines, &["g.toml:2:10", "`memory` must be", said]);
+    }
+    one("[stages.videos]", "[graph]\nmemry = \"1B\"\n[stages.videos]", &["did you mean `memory`?"]);
     one("[stages.videos]", "stage = 1\n[stages.videos]", &["g.toml:1:1", "did you mean `stages`?"]);
 }
 

@@ -13,6 +13,7 @@ mod classify;
 mod config;
 mod dropout;
 mod gradients;
+mod intermediates;
 mod kernels;
 mod loss;
 mod moments;
@@ -25,6 +26,7 @@ mod weights;
 use candle_core::{DType, Tensor};
 
 pub use candle_core::Result;
+pub(crate) use config::MAX_SIZE;
 pub use config::{
     CentersFanIn, DropoutMode, GateVariance, L2Norm, LossForm, NextVladConfig, RunningStatistics,
 };
@@ -33,6 +35,7 @@ pub use gradients::{Gradients, backward};
 pub(crate) use kernels::{Flat, Real, for_float};
 pub use moments::{BatchMoments, NormMoments};
 pub use nextvlad::{Kernels, NextVlad};
+pub(crate) use weights::draw;
 pub use weights::{Weights, WeightsError};
 
 /// How a parameter begins.
@@ -149,6 +152,18 @@ pub trait Model: Send + Sync + std::fmt::Debug {
         batch: &DeviceBatch,
         dropout: &Dropout,
     ) -> Result<TrainForward>;
+
+    /// What a training forward pass computes on the way, in order, by name and without tape; the logits last. For
+    /// finding out where numbers stopped being finite.
+    fn intermediates(
+        &self,
+        weights: &Weights,
+        batch: &DeviceBatch,
+        dropout: &Dropout,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let forward = self.forward_train(weights, batch, dropout)?;
+        Ok(vec![("logits".to_owned(), forward.logits.detach())])
+    }
 
     /// Logits [B, classes] under evaluation: running statistics, no dropout, no tape.
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor>;

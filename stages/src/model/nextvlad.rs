@@ -42,15 +42,15 @@ pub struct NextVlad {
 
 /// One of the two modalities.
 #[derive(Clone, Copy)]
-enum Side {
+pub(super) enum Side {
     Rgb,
     Audio,
 }
 
 impl Side {
-    const BOTH: [Self; 2] = [Self::Rgb, Self::Audio];
+    pub(super) const BOTH: [Self; 2] = [Self::Rgb, Self::Audio];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rgb => "rgb",
             Self::Audio => "audio",
@@ -162,7 +162,7 @@ impl NextVlad {
     }
 
     /// Features [N, F] of one modality.
-    fn features(&self, side: Side, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
+    pub(super) fn features(&self, side: Side, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
         let dtype = weights.buffers[0].dtype();
         let fused = self.fused(batch);
         match side {
@@ -189,6 +189,7 @@ impl NextVlad {
         let mut descriptors = Vec::new();
         for side in Side::BOTH {
             let x = self.features(side, weights, batch)?;
+            trace(&format!("{}.features", side.name()), &x);
             let branch = self.branch(side, &parameters);
             let padded_rows =
                 if self.config.pad_to == 0 { 0 } else { self.config.pad_to * batch.videos() - x.dim(0)? };
@@ -229,6 +230,7 @@ impl NextVlad {
         let mut descriptors = Vec::new();
         for side in Side::BOTH {
             let x = self.features(side, weights, batch)?;
+            trace(&format!("{}.features", side.name()), &x);
             let branch = self.branch(side, &parameters);
             let running = &weights.buffers[BRANCH_BUFFERS * side as usize..];
             let statistics = Statistics::Running { mean: &running[0], variance: &running[1] };
@@ -356,6 +358,15 @@ impl Model for NextVlad {
         dropout: &Dropout,
     ) -> Result<TrainForward> {
         self.trace_train(weights, batch, dropout, &mut |_, _| {})
+    }
+
+    fn intermediates(
+        &self,
+        weights: &Weights,
+        batch: &DeviceBatch,
+        dropout: &Dropout,
+    ) -> Result<Vec<(String, Tensor)>> {
+        self.intermediates_in_order(weights, batch, dropout)
     }
 
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {

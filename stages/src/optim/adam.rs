@@ -1,10 +1,13 @@
 //! Adam (Kingma and Ba 2015), with L2 on named parameters and clipping. The one law: version n+1 is written into memory
 //! of its own, so that whoever holds version n keeps it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::finite::{all_finite, finite};
 use super::norms::sum_of_squares;
 use super::slices::{FloatStorage, with_values};
 use crate::model::{Flat, Gradients, Weights, for_float};
@@ -124,6 +127,18 @@ impl Moments {
     }
 }
 
+/// What an update makes.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// The next version of the weights.
+    pub weights: Weights,
+    /// The next version of the moments.
+    pub moments: Moments,
+    /// Whether every number of the new parameters and second moments is finite. A gradient that is not, or whose square
+    /// is not, shows in them.
+    pub finite: bool,
+}
+
 /// The optimiser: settings alone, its state is [`Moments`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
@@ -161,6 +176,20 @@ impl Adam {
         learning_rate: f64,
         recycled: Option<(Weights, Moments)>,
     ) -> Result<(Weights, Moments)> {
+        let Updated { weights, moments, .. } =
+            self.update_watched(weights, moments, gradients, learning_rate, recycled)?;
+        Ok((weights, moments))
+    }
+
+    /// As [`Adam::update`], with the answer whether all that was computed is finite.
+    pub fn update_watched(
+        &self,
+        weights: &Weights,
+        moments: &Moments,
+        gradients: &Gradients,
+        learning_rate: f64,
+        recycled: Option<(Weights, Moments)>,
+    ) -> Result<Updated> {
         let fused = weights.device().is_none_or(|device| device.is_cpu());
         self.update_by(fused, weights, moments, gradients, learning_rate, recycled)
     }
@@ -173,7 +202,7 @@ impl Adam {
         gradients: &Gradients,
         learning_rate: f64,
         recycled: Option<(Weights, Moments)>,
-    ) -> Result<(Weights, Moments)> {
+    ) -> Result<Updated> {
         let count = weights.parameters.len();
         if [gradients.tensors.len(), moments.first.len(), moments.second.len()] != [count; 3] {
             candle_core::bail!(
@@ -191,6 +220,7 @@ impl Adam {
             }
             None => (Vec::new(), Vec::new(), Vec::new()),
         };
+        let mut all_are_finite = true;
         for (index, step) in steps.into_iter().enumerate() {
             let parameter = weights.parameters[index].as_detached_tensor();
             let old = Old {
@@ -212,12 +242,16 @@ impl Adam {
                 next.2.push(parameter.zeros_like()?);
             }
             for_float!(parameter.dtype(), T => {
-                step.fused::<T>(&old, &next.0[index], &next.1[index], &next.2[index])?;
+                all_are_finite &= step.fused::<T>(&old, &next.0[index], &next.1[index], &next.2[index])?;
             });
         }
         let (parameters, first, second) = next;
+        if !fused {
+            all_are_finite = all_finite(parameters.iter().map(|p| p.as_tensor()).chain(&second))?;
+        }
         let weights = Weights { model: weights.model.clone(), parameters, buffers: weights.buffers.clone() };
-        Ok((weights, Moments { first, second, updates: moments.updates + 1 }))
+        let moments = Moments { first, second, updates: moments.updates + 1 };
+        Ok(Updated { weights, moments, finite: all_are_finite })
     }
 
     /// One [`Step`] per parameter, for update number `t`, counted from 1.
@@ -314,14 +348,14 @@ struct Old<'a> {
 }
 
 impl Step {
-    /// One pass over the four inputs and three outputs.
+    /// One pass over the four inputs and three outputs. Whether the new parameter and second moment are finite.
     fn fused<T: FloatStorage>(
         &self,
         old: &Old,
         parameter: &Tensor,
         first: &Tensor,
         second: &Tensor,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         const PART: usize = 1 << 14;
         let gradient = old.gradient.contiguous()?;
         let (w, m) = (Flat::<T>::of(old.parameter)?, Flat::<T>::of(old.first)?);
@@ -334,6 +368,7 @@ impl Step {
         // scale·g + l2·w, or scale·(g + l2·w).
         let (scale, l2) =
             (of(self.scale), of(if self.scale_after_l2 { self.scale * self.l2 } else { self.l2 }));
+        let all_are_finite = AtomicBool::new(true);
         with_values::<T, _>(parameter, |new_w| {
             with_values::<T, _>(first, |new_m| {
                 with_values::<T, _>(second, |new_v| {
@@ -344,19 +379,26 @@ impl Step {
                     new.enumerate().for_each(|(part, ((new_w, new_m), new_v))| {
                         let span = part * PART..part * PART + new_w.len();
                         let (w, m, v, g) = (&w[span.clone()], &m[span.clone()], &v[span.clone()], &g[span]);
+                        let mut part_is_finite = true;
                         for i in 0..new_w.len() {
                             let g = scale * g[i] + l2 * w[i];
                             let m = beta1 * m[i] + rest1 * g;
                             let v = beta2 * v[i] + rest2 * g * g;
                             new_m[i] = m;
                             new_v[i] = v;
-                            new_w[i] = w[i] - rate * m / ((v * second_factor).sqrt() + epsilon);
+                            let w = w[i] - rate * m / ((v * second_factor).sqrt() + epsilon);
+                            new_w[i] = w;
+                            part_is_finite &= finite(w) & finite(v);
+                        }
+                        if !part_is_finite {
+                            all_are_finite.store(false, Ordering::Relaxed);
                         }
                     });
                     Ok(())
                 })
             })
-        })
+        })?;
+        Ok(all_are_finite.into_inner())
     }
 
     /// The same in plain tensor operations, for any device.

@@ -132,22 +132,57 @@ fn both_implementations_agree_and_leave_their_inputs_alone() {
             let recycled = (recycled.0, Moments { first: copies, ..recycled.1 });
             let fused = adam.update_by(true, &weights, &moments, &gradients, 0.1, Some(recycled)).unwrap();
             let plain = adam.update_by(false, &weights, &moments, &gradients, 0.1, None).unwrap();
-            assert_eq!((fused.1.updates, plain.1.updates), (4, 4));
+            assert_eq!((fused.moments.updates, plain.moments.updates), (4, 4));
+            assert!(fused.finite && plain.finite);
             let tolerance = if dtype == DType::F64 { 1e-14 } else { 1e-6 };
             for (index, before) in before.iter().enumerate() {
                 assert_eq!(values(&weights.parameters[index]), *before);
                 assert!(values(&moments.first[index]).iter().all(|m| *m == 0.0));
                 let pairs = [
-                    (&fused.0.parameters[index] as &Tensor, &plain.0.parameters[index] as &Tensor),
-                    (&fused.1.first[index], &plain.1.first[index]),
-                    (&fused.1.second[index], &plain.1.second[index]),
+                    (
+                        &fused.weights.parameters[index] as &Tensor,
+                        &plain.weights.parameters[index] as &Tensor,
+                    ),
+                    (&fused.moments.first[index], &plain.moments.first[index]),
+                    (&fused.moments.second[index], &plain.moments.second[index]),
                 ];
                 for (fused, plain) in pairs {
                     for (a, b) in values(fused).iter().zip(values(plain)) {
                         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} {b}");
                     }
                 }
-                assert!(fused.0.parameters[index].is_variable() && plain.0.parameters[index].is_variable());
+                assert!(
+                    fused.weights.parameters[index].is_variable()
+                        && plain.weights.parameters[index].is_variable()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_update_with_a_number_that_is_not_finite_says_so() {
+    for (dtype, large) in [(DType::F32, 1e30), (DType::F64, 1e300)] {
+        for config in settings() {
+            let clips = config.clip != Clip::Off;
+            let adam = Adam { config };
+            let weights = Weights::initial(model(), 1, &Device::Cpu, dtype).unwrap();
+            let moments = Moments::zeros(&weights).unwrap();
+            // The last one is finite, but its square is not, unless it is clipped.
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, large] {
+                for index in [0, 7, weights.parameters.len() - 1] {
+                    let mut gradients = gradients(&weights, 1);
+                    let mut values = values(&gradients.tensors[index]);
+                    *values.last_mut().unwrap() = bad;
+                    let tensor = Tensor::from_vec(values, gradients.tensors[index].shape(), &Device::Cpu);
+                    gradients.tensors[index] = tensor.unwrap().to_dtype(dtype).unwrap();
+                    let clipped = clips && bad == large;
+                    for fused in [true, false] {
+                        let updated =
+                            adam.update_by(fused, &weights, &moments, &gradients, 0.1, None).unwrap();
+                        assert_eq!(updated.finite, clipped, "{bad} in {index}, {:?}", adam.config);
+                    }
+                }
             }
         }
     }

@@ -25,6 +25,11 @@ impl Batch {
         self.ids.len()
     }
 
+    /// Bytes of its rows.
+    pub fn byte_len(&self) -> usize {
+        self.rgb.len() + self.audio.len()
+    }
+
     /// Frames of all videos.
     pub fn frames(&self) -> usize {
         self.lengths.iter().sum()
@@ -85,7 +90,7 @@ impl Payload for Step {
     const NAME: &'static str = "batches";
 
     fn byte_len(&self) -> usize {
-        self.shards.iter().map(|s| s.rgb.len() + s.audio.len()).sum()
+        self.shards.iter().map(|s| s.byte_len()).sum()
     }
 }
 

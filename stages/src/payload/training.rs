@@ -51,6 +51,11 @@ pub struct ForwardPass {
 
 impl Payload for ForwardPass {
     const NAME: &'static str = "passes";
+
+    /// Batches and logits; what the tape keeps alive is not counted.
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len() + bytes_of([&s.logits])).sum()
+    }
 }
 
 /// The loss of a step.
@@ -79,10 +84,17 @@ pub struct LossShard {
     pub weights: Arc<Weights>,
     /// Batch moments.
     pub moments: Option<Arc<BatchMoments>>,
+    /// The videos themselves, by which an error names them.
+    pub batch: Arc<Batch>,
 }
 
 impl Payload for LossPass {
     const NAME: &'static str = "losses";
+
+    /// The batches; what the tape keeps alive is not counted.
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len()).sum()
+    }
 }
 
 /// The gradients of a step, one set per shard.
@@ -107,10 +119,18 @@ pub struct GradientShard {
     pub videos: usize,
     /// Batch moments.
     pub moments: Option<Arc<BatchMoments>>,
+    /// The videos.
+    pub batch: Arc<Batch>,
+    /// Their mean loss, a scalar without its tape.
+    pub loss: Tensor,
 }
 
 impl Payload for ShardGradients {
     const NAME: &'static str = "shard_gradients";
+
+    fn byte_len(&self) -> usize {
+        self.shards.iter().map(|s| s.batch.byte_len() + bytes_of(&s.gradients.tensors)).sum()
+    }
 }
 
 /// What the optimiser applies: the mean gradient of a step and the moments of its shards.
@@ -128,14 +148,27 @@ pub struct Update {
     pub moments: Vec<Arc<BatchMoments>>,
     /// Videos of the step.
     pub videos: usize,
+    /// They themselves, by shard.
+    pub batches: Vec<Arc<Batch>>,
+    /// The mean loss of each shard, scalars without tape.
+    pub losses: Vec<Tensor>,
 }
 
 impl Payload for Update {
     const NAME: &'static str = "gradients";
+
+    fn byte_len(&self) -> usize {
+        let batches: usize = self.batches.iter().map(|b| b.byte_len()).sum();
+        batches + bytes_of(&self.gradients.tensors)
+    }
 }
 
 impl Payload for WeightsVersion {
     const NAME: &'static str = "weights";
+
+    fn byte_len(&self) -> usize {
+        weights_bytes(&self.weights)
+    }
 }
 
 /// Everything a training run is after a step: what a checkpoint stores and an evaluation runs on.
@@ -165,4 +198,17 @@ pub struct TrainState {
 
 impl Payload for TrainState {
     const NAME: &'static str = "states";
+
+    /// Weights and moments, also where another state or stage holds the same.
+    fn byte_len(&self) -> usize {
+        weights_bytes(&self.weights) + bytes_of(self.moments.first.iter().chain(&self.moments.second))
+    }
+}
+
+fn bytes_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> usize {
+    tensors.into_iter().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+}
+
+fn weights_bytes(weights: &Weights) -> usize {
+    bytes_of(weights.parameters.iter().map(|p| p.as_tensor()).chain(&weights.buffers))
 }

@@ -388,6 +388,45 @@ mod tests {
     }
 
     #[test]
+    fn records_are_passed_over_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        // Short and long ones in turn: the buffer is used and passed by.
+        let payload = |n: u8| vec![n; [3, 20_000, 0, 9_000, 8_191, 8_192, 70_000, 5][usize::from(n) % 8]];
+        let mut writer = RecordWriter::create(&path, Compression::None).unwrap();
+        (0..40).for_each(|n| writer.write(&payload(n)).unwrap());
+        writer.finish().unwrap();
+
+        let mut reader = RecordReader::open(&path, ReaderOptions::default()).unwrap();
+        assert!(reader.can_seek());
+        let mut places = Vec::new();
+        for n in 0..40u8 {
+            // Every fifth is read, so that both ways follow each other in every order of sizes.
+            let origin = if n % 5 == 0 {
+                let record = reader.next().unwrap().unwrap();
+                assert_eq!(record.data, payload(n));
+                record.origin
+            } else {
+                reader.pass().unwrap().unwrap()
+            };
+            assert_eq!(origin.record, u64::from(n));
+            places.push(origin);
+        }
+        assert!(reader.pass().is_none() && reader.next().is_none());
+        for (n, origin) in (0..40).zip(&places).rev() {
+            let mut reader = RecordReader::at(origin, ReaderOptions::default()).unwrap();
+            let record = reader.next().unwrap().unwrap();
+            assert_eq!((&record.origin, record.data), (origin, payload(n)));
+        }
+        // Where there is nothing any more, there is nothing; within a record there is no header.
+        let behind = Origin { byte: 1 << 40, ..places[39].clone() };
+        assert!(RecordReader::at(&behind, ReaderOptions::default()).unwrap().next().is_none());
+        let within = Origin { byte: places[39].byte + 1, ..places[39].clone() };
+        let bad = RecordReader::at(&within, ReaderOptions::default()).unwrap().next().unwrap().unwrap_err();
+        assert!(bad.to_string().contains("record 39 at byte "), "{bad}");
+    }
+
+    #[test]
     fn the_messages_are_those_of_the_specification() {
         let origin = Origin { file: Path::new("train03.tfrecord").into(), record: 17, byte: 4_410_982 };
         let error = RecordError {
