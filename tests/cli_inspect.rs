@@ -86,6 +86,14 @@ fn both_presets_have_the_parameters_of_the_reference() {
         let said = desk.framewise(&["inspect", &path.display().to_string()]).expect(0);
         assert!(said.out.contains(&format!("{} trainable", grouped(trainable))), "{}", said.out);
     }
+    // Of a class: 1152 weights and a bias; three gates of 1152 weights and two experts with a bias besides.
+    for (model, trainable) in
+        [("logistic", 3862 * 1153), ("mixture_of_experts", 3862 * (3 * 1152 + 2 * 1153))]
+    {
+        let path = root().join(format!("configs/model/{model}.toml"));
+        let said = desk.framewise(&["inspect", &path.display().to_string()]).expect(0);
+        assert!(said.out.contains(&format!("{} trainable", grouped(trainable))), "{}", said.out);
+    }
     let said = desk.framewise(&["inspect", &graph("train.toml")]).expect(0);
     assert!(said.out.contains("graph `nextvlad-train`"), "{}", said.out);
     assert!(said.out.contains("89,088,550 trainable, from `optimizer`"), "{}", said.out);

@@ -32,3 +32,4 @@ mod registry;
 mod resume;
 mod soak;
 mod stall;
+mod video_level;

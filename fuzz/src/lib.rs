@@ -7,7 +7,8 @@
 #[path = "../../stages/tests/common/counting.rs"]
 mod counting;
 
-pub mod payloads;
 pub mod graph;
 pub mod gzip;
+pub mod payloads;
 pub mod records;
+pub mod weights;

@@ -29,7 +29,8 @@ pub fn check(data: &[u8]) {
 fn repaired(data: &[u8]) -> Vec<u8> {
     let mut bytes = data.to_vec();
     let mut at = 0;
-    while let Some(header) = bytes.get_mut(at..at + HEADER) {
+    while let Some((header, _)) = bytes.get_mut(at..).and_then(|rest| rest.split_first_chunk_mut::<HEADER>())
+    {
         let (length, crc) = header.split_at_mut(8);
         crc.copy_from_slice(&masked_crc(length).to_le_bytes());
         let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));

@@ -18,6 +18,9 @@ mod payloads;
 #[path = "../../fuzz/src/records.rs"]
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
 mod records;
+#[path = "../../fuzz/src/weights.rs"]
+#[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,6 +39,7 @@ fn hold(name: &str, check: fn(&[u8])) {
     // Golden records and the repository's graphs are inputs too, larger than those of a corpus.
     inputs.extend(match name {
         "graph" => files(&root.join("graphs")),
+        "weights" => files(&root.join("tests/data/golden/paddle")),
         _ => files(&root.join("tests/data/golden/tfrecord")),
     });
     for input in inputs {
@@ -54,4 +58,5 @@ fn every_kept_input_obeys_the_laws() {
     hold("gzip", gzip::check);
     hold("payloads", payloads::check);
     hold("graph", graph::check);
+    hold("weights", weights::check);
 }
