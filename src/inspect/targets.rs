@@ -66,7 +66,24 @@ fn expand_one(path: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
 /// Whether a directory holds data: no checkpoint, and not the beginnings of a run.
 fn is_data(path: &Path) -> bool {
     let is_run = path.join("checkpoints").is_dir() || path.join("graph.resolved.toml").is_file();
-    !is_run && matches!(store::find(path), Err(StoreError::Missing { .. }))
+    if is_run {
+        return false;
+    }
+    match store::find(path) {
+        Err(StoreError::Missing { .. }) => true,
+        // A data set may have a manifest.json of its own.
+        Ok(found) if found.path == path => {
+            !CHECKPOINT_FILES.iter().any(|name| path.join(name).exists()) && !is_named_checkpoint(path)
+        }
+        _ => false,
+    }
+}
+
+/// Of a checkpoint, besides its manifest and the graph.
+const CHECKPOINT_FILES: [&str; 2] = ["weights.safetensors", "moments.safetensors"];
+
+fn is_named_checkpoint(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-"))
 }
 
 /// The files below a directory by their names. Hidden ones and what is no regular file are none.
@@ -119,6 +136,8 @@ mod tests {
             fs::write(place(name), b"").unwrap();
         }
         fs::write(place("data/README.md"), "what this is\n").unwrap();
+        // Not a checkpoint's: nothing else of one is there.
+        fs::write(place("data/manifest.json"), "{}\n").unwrap();
         fs::write(place("data/text.tfrecord"), "no records\n").unwrap();
         let named = [place("data"), place("data/[ab].tfrecord"), place("nowhere"), place("z*")];
         let found: Vec<_> = expand(&named)
@@ -142,6 +161,7 @@ mod tests {
             "data/a.tfrecord",
             "data/b.tfrecord",
             "data/deep/c.tfrecord",
+            "passed over data/manifest.json",
             "data/text.tfrecord",
             "data/a.tfrecord",
             "data/b.tfrecord",
@@ -157,6 +177,15 @@ mod tests {
         let empty = temp.path().join("empty");
         fs::create_dir(&empty).unwrap();
         assert!(matches!(&expand(&[empty])[..], [Target::Lost { .. }]));
+        // A damaged checkpoint is one, whatever is left of it.
+        for name in ["step-00000001", "copied"] {
+            fs::create_dir(temp.path().join(name)).unwrap();
+            fs::write(temp.path().join(name).join("manifest.json"), "{}").unwrap();
+        }
+        fs::write(temp.path().join("copied/weights.safetensors"), "").unwrap();
+        for name in ["step-00000001", "copied"] {
+            assert!(matches!(&expand(&[temp.path().join(name)])[..], [Target::Path { .. }]), "{name}");
+        }
         fs::create_dir_all(temp.path().join("run/checkpoints")).unwrap();
         assert!(matches!(&expand(&[temp.path().join("run")])[..], [Target::Path { .. }]));
     }
