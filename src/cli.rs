@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Render(RenderArgs),
     /// Tell what a TFRecord, weights, checkpoint or model configuration file holds
     Inspect(InspectArgs),
+    /// Make a .safetensors file of the weights of another system
+    Import(ImportArgs),
 }
 
 /// `framewise run`.
@@ -46,18 +48,27 @@ pub(crate) enum Verb {
 Examples:
   framewise run graphs/train.toml
   framewise run graphs/train.toml --set stages.batch.size=32 --set graph.seed=7
+  framewise run graphs/train.toml --resume latest
   framewise run graphs/eval.toml --format json > result.json
 
 Progress and messages go to standard error, the result to standard output. Ctrl-C once ends a
-training run in order, after the step in hand, with a checkpoint; twice stops it at once.")]
+training run in order, after the step in hand, with a checkpoint; twice stops it at once. --resume
+goes on in the run's directory from its newest whole checkpoint; with --run-dir it branches off into
+a new one. A terminal or a reader that goes away does not end a run.")]
 pub(crate) struct RunArgs {
     /// The graph, a TOML file
     pub(crate) graph: PathBuf,
     #[command(flatten)]
     pub(crate) set: SetArgs,
-    /// Where the run writes: a new or empty directory [default: runs/NAME-N]
+    /// Where the run writes: a new or empty directory [default: runs/NAME-N; with --resume that of the checkpoint]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Go on with a training run: its directory, its checkpoints/, one of them, or `latest`, the newest run of this graph
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<String>,
+    /// Go on although this differs from the checkpoint's graph: stages.NAME.KEY or stages.NAME; repeatable
+    #[arg(long, value_name = "KEY", requires = "resume")]
+    pub(crate) allow_changed: Vec<String>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -141,17 +152,52 @@ pub(crate) struct RenderArgs {
 Examples:
   framewise inspect data/train*.tfrecord
   framewise inspect --verify runs/nextvlad-train-1
+  framewise inspect --verify /data/yt8m --format json > verified.json
   framewise inspect configs/model/nextvlad-paddle.toml
 
 The kind of a file is told by its content, not by its name.")]
 pub(crate) struct InspectArgs {
     /// TFRecord files (plain or compressed), .safetensors files, checkpoints, run directories, model configurations,
-    /// graphs
+    /// graphs, PaddlePaddle's .pdparams and numpy's .npz files; directories of data and patterns such as
+    /// 'data/*.tfrecord' stand for the files in them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed
+    /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed and summed by reason
     #[arg(long)]
     pub(crate) verify: bool,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `framewise import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  framewise import nextvlad.pdparams nextvlad.safetensors
+  framewise import nextvlad.pdparams nextvlad.safetensors --model configs/data/youtube8m.toml --model configs/model/nextvlad-paddle.toml
+  framewise import paper.npz paper.safetensors --map configs/import/nextvlad-tensorflow.toml --eigenvalues eigenvals.npy
+
+Nothing in a file is run, a pickle included. The graph that uses the weights names the model's other choices: preset
+nextvlad-paddle for PaddlePaddle's, nextvlad-paper for the authors'.")]
+pub(crate) struct ImportArgs {
+    /// A PaddlePaddle parameter file (.pdparams), .npz or .safetensors file; told by its content
+    #[arg(value_name = "FROM")]
+    pub(crate) from: PathBuf,
+    /// The .safetensors file to write; what is there is replaced when the new one is complete
+    #[arg(value_name = "TO")]
+    pub(crate) to: PathBuf,
+    /// Names there and here, a TOML file: "theirs" = "ours", or "theirs" = { name = "ours", transpose = true, squeeze = true }
+    /// [default: PaddlePaddle's names for .pdparams, our own for other files]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// The model that the tensors must make, a TOML file as in configs/model; repeatable, the later over the earlier
+    /// [default: sizes are those of the tensors]
+    #[arg(long, value_name = "CONFIG")]
+    pub(crate) model: Vec<PathBuf>,
+    /// The .npy file of the YouTube-8M PCA release, for a file that does not bring the factors of the visual features
+    #[arg(long, value_name = "FILE")]
+    pub(crate) eigenvalues: Option<PathBuf>,
 }
 
 /// How results are printed.

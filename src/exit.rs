@@ -6,6 +6,7 @@ use std::fmt;
 
 use framewise_pipeline::engine::RunError;
 use framewise_pipeline::{ErrorKind, Failure};
+use framewise_stages::store::StoreError;
 
 /// Done.
 pub(crate) const OK: u8 = 0;
@@ -51,6 +52,18 @@ pub(crate) fn read_kind(error: &std::io::Error) -> ErrorKind {
         Io::NotFound | Io::PermissionDenied | Io::IsADirectory | Io::NotADirectory => ErrorKind::NotFound,
         _ => ErrorKind::Io,
     }
+}
+
+/// The failure to write or read a checkpoint or weights.
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    let kind = match &error {
+        StoreError::Missing { .. } => ErrorKind::NotFound,
+        StoreError::Read { source, .. } => read_kind(source),
+        StoreError::Write { .. } => ErrorKind::CannotWrite,
+        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
+        StoreError::Tensor { .. } => ErrorKind::Internal,
+    };
+    Failure::new(kind, error)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cli;
 mod dashboard;
 mod exit;
 mod graphs;
+mod import;
 mod inspect;
 mod run;
 mod stages;
@@ -26,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     terminal::install_panic_hook();
+    terminal::remember_stdout();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Stages(args) => stages::stages(&args),
         Verb::Render(args) => graphs::render(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::Import(args) => import::import(&args),
     });
     match ended {
         Ok(Ok(code)) => ExitCode::from(code),

@@ -64,8 +64,19 @@ struct KeyInfo {
     words: &'static [&'static str],
     unit: &'static str,
     required: bool,
+    /// Whether a resumed run may have another value.
+    free: bool,
     default: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_with: Option<OnlyWith>,
     doc: &'static str,
+}
+
+/// The values of another key with which a key applies.
+#[derive(Debug, Serialize)]
+struct OnlyWith {
+    key: &'static str,
+    words: &'static [&'static str],
 }
 
 /// Lists all types or explains one.
@@ -142,14 +153,16 @@ fn page(stage: &StageType) -> String {
     if stage.keys.is_empty() {
         out += "  none of its own\n";
     }
-    out += "\nEvery stage also takes `type`, `from`, `config`, `capacity` and `capacity_bytes`.\n";
+    out += "\nEvery stage also takes `type`, `from`, `config`, and, which may change on resume, `capacity` and \
+            `capacity_bytes`.\n";
     out
 }
 
 impl StageType {
     fn of(component: &dyn Component) -> Self {
         let keys = component.keys();
-        let defaults = keys.iter().filter_map(|key| Some((key.name.to_owned(), key.default.clone()?)));
+        let free = keys.iter().filter(|key| key.only_with.is_none());
+        let defaults = free.filter_map(|key| Some((key.name.to_owned(), key.default.clone()?)));
         let Ports { inputs, outputs } = component.ports(&Settings { values: defaults.collect() });
         let inputs = inputs.iter().map(|port| InputInfo {
             name: port.name,
@@ -204,7 +217,9 @@ impl KeyInfo {
             words,
             unit: key.unit,
             required: key.required,
+            free: key.free,
             default,
+            only_with: key.only_with.map(|choice| OnlyWith { key: choice.key, words: choice.words }),
             doc: key.doc,
         }
     }
@@ -224,10 +239,17 @@ impl KeyInfo {
         if !self.unit.is_empty() {
             terms += &format!(", {}", self.unit);
         }
+        if self.free {
+            terms += ", may change on resume";
+        }
         match &self.default {
             Some(default) => terms += &format!(", default {default}"),
             None if self.required => terms += ", required",
             None => terms += ", optional",
+        }
+        if let Some(OnlyWith { key, words }) = &self.only_with {
+            let words = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+            terms += &format!(", only with {key} = {words}");
         }
         terms
     }
@@ -251,6 +273,8 @@ mod tests {
         assert_eq!(KeyInfo::of(&key).terms(), "whole number from 1, videos, default 10");
         let key = KeySpec::new("mode", KeyKind::OneOf(&["a", "b"]), "Doc.").required();
         assert_eq!(KeyInfo::of(&key).terms(), "\"a\" | \"b\", required");
+        let key = KeySpec::new("epochs", KeyKind::at_least(1), "Doc.").default(1).unit("epochs").free();
+        assert_eq!(KeyInfo::of(&key).terms(), "whole number from 1, epochs, may change on resume, default 1");
         let key = KeySpec::new("rate", KeyKind::Float(0.0..=0.5), "Doc.");
         assert_eq!(KeyInfo::of(&key).terms(), "number from 0.0 to 0.5, optional");
     }

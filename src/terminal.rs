@@ -7,18 +7,29 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use framewise_pipeline::{ErrorKind, Failure};
+
+/// Whether standard output was a terminal when the program began. One that has gone away is none any more.
+static SHOWN_ON_TERMINAL: OnceLock<bool> = OnceLock::new();
+
+/// Remembers what standard output is; called before anything is written.
+pub(crate) fn remember_stdout() {
+    SHOWN_ON_TERMINAL.get_or_init(|| io::stdout().is_terminal());
+}
 
 /// Writes to standard output.
 ///
 /// # Errors
-/// `Io` when the output is lost, as on a full disk. That nobody reads any more is no error.
+/// `Io` when the output is lost, as on a full disk. That nobody reads any more, or that the terminal is gone, is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
+    let seen_by_nobody = |error: &io::Error| {
+        error.kind() == io::ErrorKind::BrokenPipe || SHOWN_ON_TERMINAL.get() == Some(&true)
+    };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Err(error) if !seen_by_nobody(&error) => {
             Err(Failure::new(ErrorKind::Io, format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),

@@ -60,7 +60,10 @@ fn a_run_directory_tells_what_ran_and_each_run_gets_its_own() {
     }
     desk.framewise(&["run", "copy.toml"]).expect(0);
     assert_eq!(names(&desk.path("runs")), ["copy-1", "copy-2"]);
-    assert_eq!(names(&desk.path("runs/copy-1")), ["copy.tfrecord", "graph.resolved.toml", "log.jsonl"]);
+    assert_eq!(
+        names(&desk.path("runs/copy-1")),
+        [".lock", "copy.tfrecord", "graph.resolved.toml", "log.jsonl"]
+    );
 
     // The log has every message, those that were not shown too.
     let log = desk.read("runs/copy-1/log.jsonl");
@@ -136,7 +139,7 @@ fn a_bad_record_is_65_and_commits_nothing() {
     assert!(said.err.trim_end().ends_with(place), "the error comes last\n{}", said.err);
     assert_eq!(result["status"], "failed");
     assert!(result["error"]["message"].as_str().unwrap().contains(place), "{result}");
-    assert_eq!(names(&desk.path("runs/copy-1")), ["graph.resolved.toml", "log.jsonl"]);
+    assert_eq!(names(&desk.path("runs/copy-1")), [".lock", "graph.resolved.toml", "log.jsonl"]);
     assert!(desk.read("runs/copy-1/log.jsonl").contains("\"level\":\"error\",\"stage\":\"videos\""));
 
     let (said, result) = desk.run_json(&["copy.toml", "--set", "stages.videos.on_error=skip"]);

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use crate::cli_support::{Desk, Said, graph, names};
 
 /// More epochs than any test waits for.
-const ENDLESS: &str = "stages.videos.epochs=1000000";
+pub(crate) const ENDLESS: &str = "stages.videos.epochs=1000000";
 
-fn start(desk: &Desk, args: &[&str]) -> Child {
+pub(crate) fn start(desk: &Desk, args: &[&str]) -> Child {
     desk.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn send(child: &Child, signal: &str) {
+pub(crate) fn send(child: &Child, signal: &str) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
@@ -27,16 +27,16 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn end(child: Child) -> Said {
+pub(crate) fn end(child: Child) -> Said {
     Said::of(child.wait_with_output().unwrap())
 }
 
-fn has_line(path: &Path) -> bool {
+pub(crate) fn has_line(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'))
 }
 
 /// A training run that has made some steps.
-fn training(desk: &Desk, format: &str) -> Child {
+pub(crate) fn training(desk: &Desk, format: &str) -> Child {
     let path = graph("quickstart.toml");
     let every = ["--set", "stages.report.every_steps=2", "--set", "stages.evaluate.every_epochs=0"];
     let args =
@@ -102,4 +102,35 @@ fn a_graph_that_does_not_train_stops_at_the_first_and_commits_nothing() {
     assert!(said.err.contains("stopping"), "{}", said.err);
     assert!(said.out.contains("interrupted"), "{}", said.out);
     assert!(!desk.path("run/videos.tfrecord").exists());
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_nothing() {
+    let desk = Desk::new();
+    let child = training(&desk, "text");
+    send(&child, "-HUP");
+    let told = || desk.read("run/log.jsonl").contains("the terminal has gone away (SIGHUP); the run goes on");
+    wait_until("the message", told);
+    let lines = || desk.read("run/metrics.jsonl").lines().count();
+    let before = lines();
+    wait_until("more steps", || lines() > before + 1);
+    // And it counts as no request to end: the next signal is the first.
+    send(&child, "-TERM");
+    let said = end(child).expect(130);
+    assert!(said.err.contains("finishing the step in hand and writing a checkpoint"), "{}", said.err);
+    desk.framewise(&["inspect", "--verify", "run"]).expect(0);
+}
+
+#[test]
+fn readers_that_go_away_while_it_trains_end_nothing() {
+    let desk = Desk::new();
+    let path = graph("quickstart.toml");
+    let few = ["--set", "stages.videos.epochs=2", "--set", "stages.report.every_steps=1", "-v"];
+    let mut child = start(&desk, &[&["run", &path, "--run-dir", "run"], &few[..]].concat());
+    wait_until("a report", || has_line(&desk.path("run/metrics.jsonl")));
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // 270 videos in batches of 30, twice.
+    desk.framewise(&["inspect", "--verify", "run/checkpoints/step-00000018"]).expect(0);
 }

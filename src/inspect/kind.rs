@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use framewise_pipeline::Failure;
+use framewise_stages::import::Format;
 use framewise_stages::tfrecord::{ReaderOptions, RecordReader};
 
 use super::read_failure;
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
     Records,
     /// A `.safetensors` file, a checkpoint or a run directory.
     Weights,
+    /// Arrays of another system, which `framewise import` reads.
+    Foreign,
     /// A text: a graph or a configuration.
     Settings,
 }
@@ -38,6 +41,8 @@ impl Kind {
         file.take(HEAD).read_to_end(&mut head).map_err(|e| read_failure(path, &e))?;
         Ok(if is_safetensors(&head, metadata.len()) {
             Kind::Weights
+        } else if matches!(Format::of(&head), Some(Format::Pickle | Format::Npz)) && !has_record(path) {
+            Kind::Foreign
         } else if !has_record(path) && is_text(&head) {
             Kind::Settings
         } else {
@@ -90,6 +95,11 @@ mod tests {
         }
         assert_eq!(kind(&root.join("Cargo.toml")), Kind::Settings);
         assert_eq!(kind(&golden), Kind::Weights);
+        assert_eq!(kind(&root.join("tests/data/import/arrays.npz")), Kind::Foreign);
+        for protocol in [2, 3, 4, 5] {
+            let name = format!("tests/data/import/arrays_protocol{protocol}.pickle");
+            assert_eq!(kind(&root.join(name)), Kind::Foreign, "{protocol}");
+        }
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("data.tfrecord");
         fs::write(&path, [&2u64.to_le_bytes()[..], b"{}"].concat()).unwrap();

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use framewise_pipeline::{ErrorKind, Failure};
-use framewise_stages::store::{self, CheckpointInfo, Description, StoreError};
+use framewise_stages::Cursor;
+use framewise_stages::store::{self, CheckpointInfo, Description};
 
 use super::Report;
+use crate::exit::store_failure;
 use crate::text::{Align, bytes, count, number, plural, table};
 
 /// Endings of running statistics.
@@ -15,8 +16,8 @@ const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
 ///
 /// # Errors
 /// Nothing is there, or it is damaged.
-pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
-    let found = store::describe(path).map_err(failure)?;
+pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
+    let found = store::describe(path).map_err(store_failure)?;
     let mut report = Report::new(what(&found));
     if found.path != path {
         report.fact("checkpoint", found.path.display().to_string());
@@ -37,8 +38,11 @@ pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
         report.fact(name, number(*value));
     }
     others(&mut report, path, &found);
+    if found.checkpoint.is_some() && !verify {
+        report.fact("whole", "every file is there at its full length; --verify compares checksums");
+    }
     if verify {
-        let files = store::verify(&found.path).map_err(failure)?;
+        let files = store::verify(&found.path).map_err(store_failure)?;
         let total = files.iter().map(|(_, length)| length).sum();
         let checked =
             if found.checkpoint.is_some() { "every checksum" } else { "the structure; it has no checksum" };
@@ -75,10 +79,39 @@ fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {
     report.fact("samples", count(checkpoint.samples));
     report.fact("updates", count(checkpoint.updates));
     report.fact("seed", checkpoint.seed.to_string());
+    cursor(report, checkpoint);
     if let Some(name) = checkpoint.model.get("name").and_then(serde_json::Value::as_str) {
         report.fact("model", name);
     }
     report.fact("written by", format!("framewise {} (format {})", checkpoint.framewise, checkpoint.format));
+}
+
+/// Where the data goes on.
+fn cursor(report: &mut Report, info: &CheckpointInfo) {
+    const LONGEST: usize = 200;
+    let Ok(cursor) = serde_json::from_value::<Cursor>(info.cursor.clone()) else {
+        // Of another version: as it is, as far as it is short.
+        let text: String = info.cursor.to_string().chars().take(LONGEST).collect();
+        return report.fact("cursor", text);
+    };
+    report.fact(
+        "goes on",
+        if cursor.epoch_done {
+            format!("at the start of epoch {}", count(cursor.epoch + 1))
+        } else {
+            let steps = plural(cursor.epoch_steps, "step");
+            let samples = plural(cursor.epoch_samples, "sample");
+            format!("in epoch {} after {steps}, {samples} of it", count(cursor.epoch))
+        },
+    );
+    for (stage, files) in &cursor.sources {
+        let size = files.iter().map(|(_, bytes)| bytes).sum();
+        report.fact("source", format!("{stage}: {}, {}", plural(files.len() as u64, "file"), bytes(size)));
+    }
+    let rejected = cursor.rejected.iter().map(|file| file.records.len() as u64).sum();
+    if rejected > 0 {
+        report.fact("rejected", plural(rejected, "record"));
+    }
 }
 
 /// The other checkpoints of a run directory, with what is wrong with them.
@@ -95,15 +128,4 @@ fn others(report: &mut Report, path: &Path, found: &Description) {
             report.fact("also", format!("{}{state}", entry.path.display()));
         }
     }
-}
-
-fn failure(error: StoreError) -> Failure {
-    let kind = match &error {
-        StoreError::Missing { .. } => ErrorKind::NotFound,
-        StoreError::Read { source, .. } => crate::exit::read_kind(source),
-        StoreError::Write { .. } => ErrorKind::CannotWrite,
-        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
-        StoreError::Tensor { .. } => ErrorKind::Internal,
-    };
-    Failure::new(kind, error)
 }

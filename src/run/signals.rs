@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! Law: the first one ends a run in the best order it has, the second at once, the third leaves without waiting.
+//! Laws: the first Ctrl-C or SIGTERM ends a run in the best order it has, the second at once, the third leaves without
+//! waiting. SIGHUP, which a terminal that goes away sends, ends nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,13 +44,51 @@ impl Ending {
 /// # Errors
 /// The system refuses a handler.
 pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -> anyhow::Result<()> {
-    let (stop, journal, count) = (stop.clone(), journal.clone(), AtomicU32::new(0));
-    ctrlc::set_handler(move || {
+    let asked = Asked { stop: stop.clone(), journal: journal.clone(), ending, times: AtomicU32::new(0) };
+    let (asked, journal) = (Arc::new(asked), journal.clone());
+    #[cfg(unix)]
+    on_unix(asked.clone(), journal)?;
+    #[cfg(not(unix))]
+    drop(journal);
+    ctrlc::set_handler(move || asked.again()).context("the system refuses a signal handler")
+}
+
+/// Answers the signals besides Ctrl-C, on a thread of its own.
+#[cfg(unix)]
+fn on_unix(asked: Arc<Asked>, journal: Arc<Journal>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP])?;
+    let answer = move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                journal.note(Level::Warning, "the terminal has gone away (SIGHUP); the run goes on");
+            } else {
+                asked.again();
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(answer)?;
+    Ok(())
+}
+
+/// How often an end was asked for.
+struct Asked {
+    stop: StopToken,
+    journal: Arc<Journal>,
+    ending: Ending,
+    times: AtomicU32,
+}
+
+impl Asked {
+    fn again(&self) {
+        // Held to the end: one signal is answered at a time.
         let released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
         if *released {
             std::process::exit(exit::INTERRUPTED.into());
         }
-        match (count.fetch_add(1, Ordering::SeqCst), ending) {
+        let Self { stop, journal, ending, times } = self;
+        match (times.fetch_add(1, Ordering::SeqCst), *ending) {
             (0, Ending::AfterStep { checkpoint }) => {
                 let and = if checkpoint { " and writing a checkpoint" } else { "" };
                 let text = format!("finishing the step in hand{and}; press Ctrl-C again to stop at once");
@@ -65,8 +104,7 @@ pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -
                 std::process::exit(exit::INTERRUPTED.into());
             }
         }
-    })
-    .context("the system refuses a signal handler")
+    }
 }
 
 /// The run is over: from now on a signal ends the program at once.

@@ -10,8 +10,9 @@ use crate::text::{Align, count, number, percent, plural, rate, seconds, table, w
 /// Columns that a terminal is taken to have.
 const WIDTH: usize = 100;
 
-/// The table of stages, the limiting stage, the results and where they lie.
-pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
+/// The table of stages, the limiting stage, the results, where they lie and, for a run that did not reach its end, the
+/// command that goes on with it.
+pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>, resume: Option<&str>) -> String {
     // A failed run is told in a few lines: the error comes last and must not be lost below a table.
     let mut out = if result.status == "failed" { String::new() } else { measured(result) };
     let verdict = match result.status {
@@ -31,6 +32,9 @@ pub(crate) fn text(result: &RunResult, checkpoint: Option<&Path>) -> String {
     }
     if let Some(run_dir) = &result.run_dir {
         out += &format!("run directory  {run_dir}\n");
+    }
+    if let Some(command) = resume {
+        out += &format!("go on with     {command}\n");
     }
     printable(&out).into_owned()
 }
@@ -100,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_text_names_everything() {
-        let text = text(&sample(), Some(Path::new("runs/g-1/checkpoints/step-00000003")));
+        let command = "framewise run g.toml --resume runs/g-1";
+        let text = text(&sample(), Some(Path::new("runs/g-1/checkpoints/step-00000003")), Some(command));
         let expected = "
 stage   type            in    out  items/s  MB/s  busy  waiting in  waiting out
 videos  videos_type      0  1,234     12.5  0.49   25%         50%          25%
@@ -120,6 +125,7 @@ results
 done in 2.50s, 3 steps, 1,234 examples
 checkpoint     runs/g-1/checkpoints/step-00000003
 run directory  runs/g-1
+go on with     framewise run g.toml --resume runs/g-1
 ";
         assert_eq!(text, expected);
     }

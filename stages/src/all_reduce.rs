@@ -65,6 +65,7 @@ impl Transform for Reducing {
         out.emit(Update {
             step: step.step,
             epoch: step.epoch,
+            progress: step.progress,
             gradients,
             moments: step.shards.iter().filter_map(|s| s.moments.clone()).collect(),
             videos: step.shards.iter().map(|s| s.videos).sum(),

@@ -1,8 +1,11 @@
 //! `checkpoint`: writes training states, atomically and durably, and keeps the last few and the best.
 //!
-//! Laws: a checkpoint is complete or not there; a failed write stops the run and leaves the earlier ones as they were.
+//! Laws: a checkpoint is complete or not there; a failed write stops the run and leaves the earlier ones as they were. The
+//! checkpoint that a run goes on from is written again only if it would say something else.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use framewise_pipeline::context::Level;
@@ -11,10 +14,12 @@ use framewise_pipeline::{
     Stage, StageContext, StageError, Wiring,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 
+use crate::ledger::Ledger;
 use crate::load_weights::store_failure;
 use crate::payload::TrainState;
+use crate::resume::{Cursor, Resume};
 use crate::store::{self, Checkpoint};
 
 /// The stage type.
@@ -39,6 +44,16 @@ struct Writing {
     last: Option<(TrainState, bool)>,
     /// Whether the last state closed its epoch.
     epoch_done: bool,
+    ledger: Arc<Ledger>,
+    resumed: Option<Resumed>,
+}
+
+/// What the checkpoint that the run goes on from says.
+struct Resumed {
+    directory: PathBuf,
+    cursor: Value,
+    epoch_done: bool,
+    metrics: BTreeMap<String, f64>,
 }
 
 impl Component for CheckpointStage {
@@ -53,7 +68,7 @@ impl Component for CheckpointStage {
     }
 
     fn keys(&self) -> Vec<KeySpec> {
-        vec![
+        let keys = vec![
             KeySpec::new("every_steps", KeyKind::at_least(0), "Writes after every n-th step; 0 never.")
                 .default(0)
                 .unit("steps"),
@@ -83,7 +98,9 @@ impl Component for CheckpointStage {
                 KeyKind::Path,
                 "Directory of the checkpoints; the run directory's checkpoints/ if not set.",
             ),
-        ]
+        ];
+        // When and where states are written does not change them.
+        keys.into_iter().map(KeySpec::free).collect()
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
@@ -104,7 +121,25 @@ impl Component for CheckpointStage {
             (None, None) => return Err(Failure::config("without a run directory `path` must be set")),
         };
         let input = wiring.input("states")?;
-        Ok(Box::new(Writing { config, dir, input, context: context.clone(), last: None, epoch_done: false }))
+        let resumed = match context.resources.get::<Resume>() {
+            Some(resume) => Some(Resumed {
+                directory: resume.directory.clone(),
+                cursor: resume.checkpoint.cursor.clone(),
+                epoch_done: resume.cursor()?.epoch_done,
+                metrics: resume.checkpoint.metrics.clone(),
+            }),
+            None => None,
+        };
+        Ok(Box::new(Writing {
+            config,
+            dir,
+            input,
+            context: context.clone(),
+            last: None,
+            epoch_done: false,
+            ledger: Ledger::of(context)?,
+            resumed,
+        }))
     }
 }
 
@@ -115,8 +150,9 @@ impl Stage for Writing {
                 Packet::Item(state) => {
                     let due =
                         self.config.every_steps > 0 && state.step.is_multiple_of(self.config.every_steps);
+                    let resumed = self.resumed.as_ref().filter(|_| state.restored);
+                    self.epoch_done = resumed.is_some_and(|resumed| resumed.epoch_done);
                     self.last = Some((state, false));
-                    self.epoch_done = false;
                     if due {
                         self.write_last()?;
                     }
@@ -140,38 +176,77 @@ impl Writing {
     fn write_last(&mut self) -> Result<(), Failure> {
         let Some((state, false)) = &self.last else { return Ok(()) };
         let start = Instant::now();
-        let checkpoint = self.context_of(state);
+        let checkpoint = self.context_of(state)?;
+        let there = self.resumed.as_ref().filter(|_| state.restored);
+        let there = there.filter(|resumed| resumed.is(&checkpoint, &self.dir)).map(|r| r.directory.clone());
         if let Some((_, written)) = &mut self.last {
             *written = true;
         }
-        let path = store::save(&self.dir, &checkpoint).map_err(store_failure)?;
+        let is_new = there.is_none();
+        let path = match there {
+            Some(path) => path,
+            None => store::save(&self.dir, &checkpoint).map_err(store_failure)?,
+        };
         let seconds = start.elapsed().as_secs_f64();
         let best = self.config.best.as_deref().map(|metric| (metric, self.config.best_is == "highest"));
         if let Some((metric, highest)) = best {
             store::mark_best(&self.dir, metric, highest).map_err(store_failure)?;
         }
         store::prune(&self.dir, self.config.keep_last, best).map_err(store_failure)?;
-        ::metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
-        self.context.message(Level::Info, format!("checkpoint {}", path.display()));
+        if is_new {
+            ::metrics::gauge!("framewise_checkpoint_duration_seconds").set(seconds);
+            self.context.message(Level::Info, format!("checkpoint {}", path.display()));
+        }
         Ok(())
     }
 
-    fn context_of(&self, state: &TrainState) -> Checkpoint {
+    fn context_of(&self, state: &TrainState) -> Result<Checkpoint, Failure> {
+        let cursor = self.cursor(state)?;
         let names = || state.weights.model.parameters().into_iter().map(|p| p.name);
         let first = names().zip(&state.moments.first).map(|(n, t)| (format!("first.{n}"), t.clone()));
         let second = names().zip(&state.moments.second).map(|(n, t)| (format!("second.{n}"), t.clone()));
-        Checkpoint {
+        Ok(Checkpoint {
             step: state.step,
             epoch: state.epoch,
             samples: state.samples,
             updates: state.moments.updates,
             seed: self.context.seed,
-            cursor: json!({ "step": state.step, "epoch": state.epoch, "epoch_done": self.epoch_done }),
+            cursor,
             model: state.weights.model.describe(),
             graph: self.context.resolved_graph.to_string(),
             weights: state.weights.named_tensors(),
             moments: first.chain(second).collect(),
             metrics: state.metrics.clone().unwrap_or_default(),
-        }
+        })
+    }
+
+    fn cursor(&self, state: &TrainState) -> Result<Value, Failure> {
+        let furthest = (!self.epoch_done).then_some(state.progress.furthest);
+        let cursor = Cursor {
+            step: state.step,
+            epoch: state.epoch,
+            epoch_done: self.epoch_done,
+            epoch_steps: state.progress.steps,
+            epoch_samples: state.progress.samples,
+            furthest: state.progress.furthest,
+            measured: state.measured.as_deref().cloned(),
+            sources: self.ledger.sources(),
+            rejected: self.ledger.rejected(state.epoch, furthest)?,
+        };
+        serde_json::to_value(cursor).map_err(|e| Failure::internal(format!("writing the cursor: {e}")))
+    }
+}
+
+impl Resumed {
+    /// Whether writing this checkpoint into `dir` would change nothing but the text of the graph.
+    fn is(&self, checkpoint: &Checkpoint, dir: &Path) -> bool {
+        let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || !a.is_finite() && !b.is_finite();
+        let metrics = || self.metrics.iter().zip(&checkpoint.metrics);
+        let place = |path: &Path| std::fs::canonicalize(path).ok();
+        self.cursor == checkpoint.cursor
+            && self.metrics.len() == checkpoint.metrics.len()
+            && metrics().all(|(a, b)| a.0 == b.0 && same(a.1, b.1))
+            && place(&self.directory).is_some()
+            && place(&self.directory).as_deref().and_then(Path::parent) == place(dir).as_deref()
     }
 }

@@ -1,18 +1,21 @@
 //! `yt8m_decode`: frame-level SequenceExamples to ids, labels and byte frames.
 //!
-//! Law: order is kept whatever `workers` is.
+//! Law: order is kept whatever `workers` is. A record that was not read yet is passed on as a video that was not.
+
+use std::sync::Arc;
 
 use framewise_pipeline::{
-    Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
-    Settings, Stage, StageContext, StageError, Wiring,
+    Component, Failure, Input, InputPort, KeyKind, KeySpec, Mark, Output, OutputPort, Packet, PayloadType,
+    Ports, Settings, Stage, StageContext, StageError, Wiring,
 };
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 
-use crate::payload::{Example, Record, rows_of};
+use crate::payload::{Deferred, Lazy, Loader, Record, Video, rows_of};
 use crate::rejects::{Rejects, reject_keys};
-use crate::tfrecord::{DecodeOptions, decode_frames};
+use crate::resume::{Start, data_changed};
+use crate::tfrecord::{DecodeOptions, RecordError, decode_frames};
 
 /// Records per worker that are decoded at a time.
 const CHUNK_PER_WORKER: usize = 8;
@@ -29,14 +32,19 @@ struct Config {
     workers: usize,
 }
 
+/// Decodes a record.
+pub(crate) type DecodeRecord = fn(&Record, &DecodeOptions) -> Result<Video, RecordError>;
+
 struct Decode {
-    options: DecodeOptions,
+    decode: DecodeRecord,
+    options: Arc<DecodeOptions>,
+    epoch: u64,
     /// `None` decodes on the stage's own thread.
     pool: Option<ThreadPool>,
     chunk: usize,
     rejects: Rejects,
-    input: Input<Record>,
-    output: Output<Example>,
+    input: Input<Lazy<Record>>,
+    output: Output<Lazy<Video>>,
 }
 
 impl Component for Yt8mDecode {
@@ -62,23 +70,17 @@ impl Component for Yt8mDecode {
                 .unit("frames"),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Labels must be below this.")
                 .default(3862),
-            KeySpec::new(
-                "workers",
-                KeyKind::Integer(1..=256),
-                "Threads that decode. The order is kept whatever it is.",
-            )
-            .default(1)
-            .unit("threads"),
+            workers_key(),
         ];
         keys.extend(reject_keys());
         keys
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
-            inputs: vec![InputPort::new::<Record>("records", PayloadType::of::<Record>())],
-            outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)],
+            inputs: vec![InputPort::new::<Lazy<Record>>("records", PayloadType::of::<Record>())],
+            outputs: vec![OutputPort::new::<Lazy<Video>>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -89,35 +91,58 @@ impl Component for Yt8mDecode {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
-        let pool = match config.workers {
-            1 => None,
-            n => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .thread_name(|i| format!("decode-{i}"))
-                    .build()
-                    .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
-            ),
+        let options = DecodeOptions {
+            rgb_size: config.rgb_size,
+            audio_size: config.audio_size,
+            max_frames: config.max_frames,
+            classes: Some(config.classes),
+            ..DecodeOptions::default()
         };
-        Ok(Box::new(Decode {
-            options: DecodeOptions {
-                rgb_size: config.rgb_size,
-                audio_size: config.audio_size,
-                max_frames: config.max_frames,
-                classes: Some(config.classes),
-                ..DecodeOptions::default()
-            },
-            chunk: if pool.is_some() { config.workers * CHUNK_PER_WORKER } else { 1 },
-            pool,
-            rejects: Rejects::new(settings, context),
-            input: wiring.input("records")?,
-            output: wiring.output("examples")?,
-        }))
+        let decode: DecodeRecord = |record, options| decode_frames(record, options).map(Video::Frames);
+        decoding(decode, options, config.workers, settings, wiring, context)
     }
+}
+
+/// The key `workers` of a stage that decodes.
+pub(crate) fn workers_key() -> KeySpec {
+    let doc = "Threads that decode. The order is kept whatever it is.";
+    KeySpec::new("workers", KeyKind::Integer(1..=256), doc).default(1).unit("threads").free()
+}
+
+/// The stage that decodes `records` to `examples`.
+pub(crate) fn decoding(
+    decode: DecodeRecord,
+    options: DecodeOptions,
+    workers: usize,
+    settings: &Settings,
+    wiring: &mut Wiring,
+    context: &StageContext,
+) -> Result<Box<dyn Stage>, Failure> {
+    let pool = match workers {
+        1 => None,
+        n => Some(
+            ThreadPoolBuilder::new()
+                .num_threads(n)
+                .thread_name(|i| format!("decode-{i}"))
+                .build()
+                .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
+        ),
+    };
+    Ok(Box::new(Decode {
+        decode,
+        options: Arc::new(options),
+        epoch: Start::of(context)?.epoch,
+        chunk: if pool.is_some() { workers * CHUNK_PER_WORKER } else { 1 },
+        pool,
+        rejects: Rejects::new(settings, context)?,
+        input: wiring.input("records")?,
+        output: wiring.output("examples")?,
+    }))
 }
 
 impl Stage for Decode {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        self.rejects.start()?;
         let mut chunk = Vec::with_capacity(self.chunk);
         loop {
             match self.input.recv()? {
@@ -129,6 +154,8 @@ impl Stage for Decode {
                 }
                 Packet::Mark(mark) => {
                     self.decode(&mut chunk)?;
+                    let Mark::EpochEnd { epoch } = mark;
+                    self.epoch = epoch + 1;
                     self.output.mark(mark)?;
                 }
                 Packet::End => return self.decode(&mut chunk),
@@ -138,21 +165,44 @@ impl Stage for Decode {
 }
 
 impl Decode {
-    fn decode(&mut self, chunk: &mut Vec<Record>) -> Result<(), StageError> {
-        let decoded: Vec<_> = match &self.pool {
-            None => chunk.iter().map(|record| decode_frames(record, &self.options)).collect(),
-            Some(pool) => pool.install(|| {
-                // An indexed parallel collect keeps the order.
-                chunk.par_iter().map(|record| decode_frames(record, &self.options)).collect()
-            }),
+    fn decode(&mut self, chunk: &mut Vec<Lazy<Record>>) -> Result<(), StageError> {
+        let (decode, options) = (self.decode, &self.options);
+        let decode = |record: Lazy<Record>| -> (u64, Decoded) {
+            let position = record.position();
+            match record.into_parts() {
+                Ok(record) => (position, decode(&record, options).map(Ok)),
+                Err(deferred) => (position, Ok(Err(deferred))),
+            }
         };
-        chunk.clear();
-        for example in decoded {
+        let decoded: Vec<_> = match &self.pool {
+            // An indexed parallel collect keeps the order.
+            Some(pool) if !chunk.iter().all(Lazy::is_deferred) => {
+                pool.install(|| chunk.par_drain(..).map(decode).collect())
+            }
+            _ => chunk.drain(..).map(decode).collect(),
+        };
+        for (position, example) in decoded {
             match example {
-                Ok(example) => self.output.send(example)?,
-                Err(error) => self.rejects.reject(error)?,
+                Ok(Ok(example)) => self.output.send(Lazy::ready(position, example))?,
+                Ok(Err(record)) => self.pass_on(position, record)?,
+                Err(error) => self.rejects.reject(error, self.epoch, position)?,
             }
         }
         Ok(())
     }
+
+    /// Passes on a record that was not read, unless it is known to be a bad one.
+    fn pass_on(&mut self, position: u64, record: Deferred<Record>) -> Result<(), StageError> {
+        let Deferred { origin, load, bytes } = record;
+        if let Some(reason) = self.rejects.known(&origin) {
+            return Ok(self.rejects.reject_again(&origin, reason)?);
+        }
+        let (decode, options) = (self.decode, self.options.clone());
+        let load: Loader<Video> =
+            Arc::new(move |origin| decode(&load(origin)?, &options).map_err(data_changed));
+        self.output.send(Lazy::deferred(position, Deferred { origin, load, bytes }))
+    }
 }
+
+/// A video, or a record that is still to be read, or a bad record.
+type Decoded = Result<Result<Video, Deferred<Record>>, RecordError>;

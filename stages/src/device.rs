@@ -16,6 +16,7 @@ pub fn devices_key() -> KeySpec {
          build with the feature of that name.",
     )
     .default(Value::Array(vec![Value::from("cpu")]))
+    .free()
 }
 
 /// What is wrong with the names in `devices`, for `check`.

@@ -19,7 +19,7 @@ const BUFFER: &str = "input.rgb_scale";
 /// # Errors
 /// `NotFound` or `Io` when the file cannot be read, `Data` when it does not hold rgb_size numbers that are not
 /// negative.
-pub(crate) fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
+pub fn apply(path: &Path, weights: &mut Weights) -> Result<(), Failure> {
     std::fs::metadata(path).map_err(|e| read_failure(path, &e))?;
     let wrong = |why: String| Failure::data(format!("{}: {why}", path.display()));
     let tensor = Tensor::read_npy(path).map_err(|e| wrong(format!("not a readable .npy file: {e}")))?;

@@ -1,7 +1,8 @@
 //! `evaluate`: runs another graph with the weights of training, every n epochs or steps.
 //!
 //! Laws: the inner graph sees exactly the weights of the state it is run for; its numbers leave attached to that
-//! state, so that a checkpoint behind this stage knows which measurement belongs to it.
+//! state, so that a checkpoint behind this stage knows which measurement belongs to it. Weights that were measured before
+//! the run was interrupted are not measured again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use framewise_pipeline::{
 
 use crate::load_weights::InjectedWeights;
 use crate::payload::{TrainState, WeightsVersion};
+use crate::resume::{Measured, Resume};
 use crate::run_log::RunLog;
 
 /// The stage type.
@@ -29,6 +31,8 @@ struct Evaluating {
     input: Input<TrainState>,
     output: Output<TrainState>,
     context: StageContext,
+    /// The last measurement.
+    measured: Option<Arc<Measured>>,
 }
 
 impl Component for Evaluate {
@@ -45,27 +49,32 @@ impl Component for Evaluate {
     fn keys(&self) -> Vec<KeySpec> {
         vec![
             KeySpec::new("graph", KeyKind::Path, "The graph to run; it needs a `load_weights` stage.")
-                .required(),
+                .required()
+                .free(),
             KeySpec::new(
                 "every_epochs",
                 KeyKind::at_least(0),
                 "Runs at the end of every n-th epoch; 0 never.",
             )
             .default(1)
-            .unit("epochs"),
+            .unit("epochs")
+            .free(),
             KeySpec::new("every_steps", KeyKind::at_least(0), "Runs after every n-th step; 0 never.")
                 .default(0)
-                .unit("steps"),
+                .unit("steps")
+                .free(),
             KeySpec::new(
                 "files",
                 KeyKind::Paths,
                 "Files that the inner graph's `tfrecord_reader` reads in place of its own.",
-            ),
+            )
+            .free(),
             KeySpec::new(
                 "devices",
                 KeyKind::Texts,
                 "Devices of the inner graph's stages in place of its own.",
-            ),
+            )
+            .free(),
         ]
     }
 
@@ -86,6 +95,7 @@ impl Component for Evaluate {
         wiring: &mut Wiring,
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
+        RunLog::go_on(context)?;
         Ok(Box::new(Evaluating {
             graph: load(settings).map_err(Failure::config)?,
             every_epochs: settings.integer("every_epochs"),
@@ -93,6 +103,7 @@ impl Component for Evaluate {
             input: wiring.input("states")?,
             output: wiring.output("states")?,
             context: context.clone(),
+            measured: None,
         }))
     }
 }
@@ -149,9 +160,15 @@ impl Stage for Evaluating {
             match self.input.recv()? {
                 Packet::Item(mut state) => {
                     if let Some(before) = last.take() {
-                        self.output.send(before)?;
+                        self.send(before)?;
                     }
-                    if self.every_steps > 0 && state.step.is_multiple_of(self.every_steps) {
+                    let due = self.every_steps > 0 && state.step.is_multiple_of(self.every_steps);
+                    if state.restored && self.restore(&mut state, due)? {
+                        // No mark will come for its epoch.
+                        self.send(state)?;
+                        continue;
+                    }
+                    if due && state.metrics.is_none() {
                         self.evaluate(&mut state)?;
                     }
                     last = Some(state);
@@ -159,17 +176,16 @@ impl Stage for Evaluating {
                 Packet::Mark(mark) => {
                     let Mark::EpochEnd { epoch } = mark;
                     if let Some(mut state) = last.take() {
-                        let due = self.every_epochs > 0 && (epoch + 1).is_multiple_of(self.every_epochs);
-                        if due && state.metrics.is_none() {
+                        if self.is_due_after(epoch) && state.metrics.is_none() {
                             self.evaluate(&mut state)?;
                         }
-                        self.output.send(state)?;
+                        self.send(state)?;
                     }
                     self.output.mark(mark)?;
                 }
                 Packet::End => {
                     if let Some(state) = last.take() {
-                        self.output.send(state)?;
+                        self.send(state)?;
                     }
                     return Ok(());
                 }
@@ -179,7 +195,30 @@ impl Stage for Evaluating {
 }
 
 impl Evaluating {
-    fn evaluate(&self, state: &mut TrainState) -> Result<(), StageError> {
+    fn is_due_after(&self, epoch: u64) -> bool {
+        self.every_epochs > 0 && (epoch + 1).is_multiple_of(self.every_epochs)
+    }
+
+    fn send(&mut self, state: TrainState) -> Result<(), StageError> {
+        self.output.send(TrainState { measured: self.measured.clone(), ..state })
+    }
+
+    /// Takes up the state that the run goes on from; returns whether its epoch was done. A measurement that was due and
+    /// is not in the checkpoint is made up for.
+    fn restore(&mut self, state: &mut TrainState, due: bool) -> Result<bool, StageError> {
+        self.measured = state.measured.clone();
+        for (name, value) in self.measured.iter().flat_map(|measured| &measured.metrics) {
+            self.context.results.set(name.clone(), value.unwrap_or(f64::NAN));
+        }
+        let Some(resume) = self.context.resources.get::<Resume>() else { return Ok(false) };
+        let epoch_done = resume.cursor()?.epoch_done;
+        if state.metrics.is_none() && (due || epoch_done && self.is_due_after(state.epoch)) {
+            self.evaluate(state)?;
+        }
+        Ok(epoch_done)
+    }
+
+    fn evaluate(&mut self, state: &mut TrainState) -> Result<(), StageError> {
         let resources = Resources::default();
         resources
             .insert(InjectedWeights(WeightsVersion { version: state.step, weights: state.weights.clone() }));
@@ -201,7 +240,7 @@ impl Evaluating {
         self.record(state, outcome.results)
     }
 
-    fn record(&self, state: &mut TrainState, results: BTreeMap<String, f64>) -> Result<(), StageError> {
+    fn record(&mut self, state: &mut TrainState, results: BTreeMap<String, f64>) -> Result<(), StageError> {
         for (name, value) in &results {
             self.context.results.set(name.clone(), *value);
         }
@@ -214,6 +253,8 @@ impl Evaluating {
         let shown = shown.collect::<Vec<_>>().join(", ");
         let (step, epoch) = (state.step, state.epoch);
         self.context.message(Level::Info, format!("evaluation after step {step} (epoch {epoch}): {shown}"));
+        let finite = |(name, value): (&String, &f64)| (name.clone(), value.is_finite().then_some(*value));
+        self.measured = Some(Arc::new(Measured { step, metrics: results.iter().map(finite).collect() }));
         state.metrics = Some(results);
         Ok(())
     }

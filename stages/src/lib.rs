@@ -2,10 +2,11 @@
 //!
 //! Each stage is one file that holds its configuration keys, its ports and its loop; [`registry`] is the hand-kept
 //! table of them. What a stage computes lies in modules that know nothing of stages: [`model`], [`optim`],
-//! [`score`], [`store`], [`tfrecord`], [`synthetic`].
+//! [`score`], [`store`], [`tfrecord`], [`synthetic`], [`import`].
 
 pub mod device;
 pub mod files;
+pub mod import;
 pub mod model;
 pub mod optim;
 pub mod payload;
@@ -23,10 +24,14 @@ mod decode;
 mod eigenvalues;
 mod evaluate;
 mod forward;
+mod init_from;
+mod ledger;
 mod load_weights;
 mod loss;
+mod mean_pool;
 mod metrics;
 mod model_keys;
+mod model_kind;
 mod nonfinite;
 mod optimizer;
 mod parallel;
@@ -35,13 +40,17 @@ mod reader;
 mod registry;
 mod rejects;
 mod report;
+mod resume;
 mod run_log;
 mod shard;
 mod shuffle;
 mod synthetic_source;
 mod tfrecord_writer;
 mod top_k;
+mod video_decode;
 mod writers;
 
+pub use eigenvalues::apply as apply_eigenvalues;
 pub use load_weights::InjectedWeights;
 pub use registry::registry;
+pub use resume::{Cursor, Measured, RejectedRecords, Resume};

@@ -100,7 +100,8 @@ impl Computing {
         }
         let predictions =
             if self.predictions.is_connected() { Some(predictions(&pass, &per_video)?) } else { None };
-        Ok((LossPass { step: pass.step, epoch: pass.epoch, shards }, predictions))
+        let losses = LossPass { step: pass.step, epoch: pass.epoch, progress: pass.progress, shards };
+        Ok((losses, predictions))
     }
 }
 

@@ -1,12 +1,14 @@
 //! `optimizer`: Adam on the mean gradient of each step; the source of the weights loop.
 //!
 //! Laws: version 0 is sent before any input; version n+1 is made from version n and the gradients of step n; no
-//! version changes once it was sent; none with a number that is not finite ever is. Version n+1 is written into the buffers of an older version that nobody holds.
+//! version changes once it was sent; none with a number that is not finite ever is. Version n+1 is written into the
+//! buffers of an older version that nobody holds. A run that goes on from step n begins with version n, and with the
+//! state of that step on `states`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use framewise_pipeline::context::Level;
 use framewise_pipeline::{
     Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
@@ -17,12 +19,13 @@ use serde::Deserialize;
 use crate::device::{self, check_devices, devices_key};
 use crate::forward::compute_failure;
 use crate::model::{BatchMoments, Model, Weights};
-use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::model_kind::{FRAME_LEVEL, MODEL, ModelKind, model_keys};
 use crate::nonfinite::{self, Policy};
 use crate::optim::{
     Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind, Updated, all_finite,
 };
 use crate::payload::{TrainState, Update, WeightsVersion};
+use crate::resume::Resume;
 
 /// The stage type.
 pub(crate) struct Optimizer;
@@ -56,6 +59,8 @@ struct Optimizing {
     retired: Vec<Version>,
     step: u64,
     samples: u64,
+    /// The state of the checkpoint that the run goes on from, until it was sent.
+    restored: Option<TrainState>,
     gradients: Input<Update>,
     weights: Output<WeightsVersion>,
     states: Output<TrainState>,
@@ -128,7 +133,9 @@ impl Component for Optimizer {
             KeySpec::new("l2", KeyKind::Float(0.0..=1e3), "Adds l2·w to the gradient of l2_parameters.").default(1e-5),
             KeySpec::new("l2_parameters", KeyKind::Texts, "Parameters that l2 applies to.").default(toml::Value::Array(
                 vec!["classifier.weight".into(), "classifier.bias".into()],
-            )),
+            ))
+            .default_with(MODEL, &["logistic"], vec!["classifier.weight"])
+            .default_with(MODEL, &["mixture_of_experts"], vec!["gates.weight", "experts.weight"]),
             KeySpec::new(
                 "clip",
                 KeyKind::OneOf(&["off", "global", "per_variable"]),
@@ -147,17 +154,19 @@ impl Component for Optimizer {
             KeySpec::new(
                 "init_from",
                 KeyKind::Path,
-                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones.",
+                "Starts from the weights of a checkpoint, run directory or .safetensors file, in place of drawn ones. Where they \
+                 are for another number of classes, the classifier is drawn anew. Moments, schedule and data start afresh.",
             ),
             KeySpec::new(
                 "eigenvalues",
                 KeyKind::Path,
                 "The .npy file of the YouTube-8M PCA release: visual features are multiplied with sqrt(eigenvalue) + 1e-4, \
                  which reverses the whitening. The factors become part of the weights. Without it they are 1.",
-            ),
+            )
+            .only_with(MODEL, FRAME_LEVEL),
             devices_key(),
         ];
-        keys.extend(nextvlad_keys());
+        keys.extend(model_keys());
         keys
     }
 
@@ -165,14 +174,15 @@ impl Component for Optimizer {
         Ports {
             inputs: vec![InputPort::new::<Update>("gradients", PayloadType::of::<Update>())],
             outputs: vec![
-                OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1).delayed(),
+                OutputPort::new::<WeightsVersion>("weights", ModelKind::of(settings).weights(settings), 1)
+                    .delayed(),
                 OutputPort::new::<TrainState>("states", PayloadType::of::<TrainState>(), 1),
             ],
         }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
-        let mut problems = check_nextvlad(settings);
+        let mut problems = ModelKind::of(settings).check(settings);
         problems.extend(check_devices(settings));
         if let Ok(config) = settings.parse::<Config>() {
             if config.milestone_epochs.len() != config.milestone_factors.len() {
@@ -185,7 +195,8 @@ impl Component for Optimizer {
             if !config.milestone_epochs.is_sorted_by(|a, b| a < b) {
                 problems.push(("milestone_epochs", "milestones must ascend".into()));
             }
-            let names: Vec<_> = nextvlad(settings).map(|m| m.parameters()).unwrap_or_default();
+            let names: Vec<_> =
+                ModelKind::of(settings).model(settings).map(|m| m.parameters()).unwrap_or_default();
             let unknown = config.l2_parameters.iter().filter(|name| !names.iter().any(|p| p.name == **name));
             if !names.is_empty() {
                 problems
@@ -202,28 +213,33 @@ impl Component for Optimizer {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
-        let model = nextvlad(settings)?;
+        let model = ModelKind::of(settings).model(settings)?;
         // The weights live on the first device; forward copies them to the others.
         let device = device::open(&device::names(settings)[..1])?.remove(0);
-        let mut weights = match &config.init_from {
-            Some(path) => crate::load_weights::read(path, &model, &device)?,
-            None => Weights::initial(model.clone(), context.seed, &device, DType::F32)
-                .map_err(|e| compute_failure("drawing the initial weights", &e))?,
+        let restored = match context.resources.get::<Resume>() {
+            Some(resume) => {
+                let state = resume.state(context.seed, &model, &device)?;
+                // Nobody needs the tensors a second time.
+                context.resources.insert(resume.without_tensors());
+                Some(state)
+            }
+            None => None,
         };
-        if let Some(path) = &config.eigenvalues {
-            crate::eigenvalues::apply(path, &mut weights)?;
-        }
-        context.message(Level::Info, format!("{} trainable parameters", weights.parameter_count()));
-        let moments =
-            Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+        let current = match &restored {
+            Some(state) => Version { weights: state.weights.clone(), moments: state.moments.clone() },
+            None => fresh(&config, &model, &device, context)?,
+        };
+        let count = current.weights.parameter_count();
+        context.message(Level::Info, format!("{count} trainable parameters"));
         Ok(Box::new(Optimizing {
             adam: Adam { config: adam(&config) },
             schedule: schedule(&config),
             model,
-            current: Version { weights: Arc::new(weights), moments: Arc::new(moments) },
+            current,
             retired: Vec::new(),
-            step: 0,
-            samples: 0,
+            step: restored.as_ref().map_or(0, |state| state.step),
+            samples: restored.as_ref().map_or(0, |state| state.samples),
+            restored,
             gradients: wiring.input("gradients")?,
             weights: wiring.output("weights")?,
             states: wiring.output("states")?,
@@ -232,6 +248,25 @@ impl Component for Optimizer {
             context: context.clone(),
         }))
     }
+}
+
+/// The version that a run from the start begins with.
+fn fresh(
+    config: &Config,
+    model: &Arc<dyn Model>,
+    device: &Device,
+    context: &StageContext,
+) -> Result<Version, Failure> {
+    let mut weights = match &config.init_from {
+        Some(path) => crate::init_from::start(path, model, context, device)?,
+        None => Weights::initial(model.clone(), context.seed, device, DType::F32)
+            .map_err(|e| compute_failure("drawing the initial weights", &e))?,
+    };
+    if let Some(path) = &config.eigenvalues {
+        crate::eigenvalues::apply(path, &mut weights)?;
+    }
+    let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
+    Ok(Version { weights: Arc::new(weights), moments: Arc::new(moments) })
 }
 
 fn adam(config: &Config) -> AdamConfig {
@@ -264,6 +299,10 @@ fn schedule(config: &Config) -> Schedule {
 impl Stage for Optimizing {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         self.send_weights()?;
+        if let Some(state) = self.restored.take() {
+            self.set_results();
+            self.states.send(state)?;
+        }
         loop {
             match self.gradients.recv()? {
                 Packet::Item(update) => self.step(update)?,
@@ -296,6 +335,27 @@ impl Optimizing {
         }
         self.step += 1;
         self.samples += update.videos as u64;
+        self.set_results();
+        // The loop first: the next step can begin while the state is being written down.
+        self.send_weights()?;
+        if self.states.is_connected() {
+            self.states.send(TrainState {
+                step: self.step,
+                epoch: update.epoch,
+                progress: update.progress,
+                samples: self.samples,
+                learning_rate,
+                weights: self.current.weights.clone(),
+                moments: self.current.moments.clone(),
+                metrics: None,
+                measured: None,
+                restored: false,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn set_results(&self) {
         self.results.set("steps", self.step as f64);
         self.results.set("examples", self.samples as f64);
         if self.on_nonfinite == Policy::Skip {
@@ -303,20 +363,6 @@ impl Optimizing {
             let skipped = self.step.saturating_sub(self.current.moments.updates);
             self.results.set("skipped_updates", skipped as f64);
         }
-        // The loop first: the next step can begin while the state is being written down.
-        self.send_weights()?;
-        if self.states.is_connected() {
-            self.states.send(TrainState {
-                step: self.step,
-                epoch: update.epoch,
-                samples: self.samples,
-                learning_rate,
-                weights: self.current.weights.clone(),
-                moments: self.current.moments.clone(),
-                metrics: None,
-            })?;
-        }
-        Ok(())
     }
 
     fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Attempt> {

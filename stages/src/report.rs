@@ -38,7 +38,8 @@ impl Component for Report {
         vec![
             KeySpec::new("every_steps", KeyKind::at_least(1), "Steps from one report to the next.")
                 .default(10)
-                .unit("steps"),
+                .unit("steps")
+                .free(),
         ]
     }
 
@@ -58,6 +59,7 @@ impl Component for Report {
         wiring: &mut Wiring,
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
+        RunLog::go_on(context)?;
         Ok(Box::new(Reporting {
             every_steps: settings.integer("every_steps").max(1),
             predictions: wiring.input("predictions")?,
@@ -96,8 +98,8 @@ impl Reporting {
         let Some(states) = &mut self.states else { return Ok(None) };
         loop {
             match states.recv()? {
-                Packet::Item(state) => return Ok(Some(state.learning_rate)),
-                Packet::Mark(_) => {}
+                Packet::Item(state) if !state.restored => return Ok(Some(state.learning_rate)),
+                Packet::Item(_) | Packet::Mark(_) => {}
                 Packet::End => {
                     self.states = None;
                     return Ok(None);

@@ -11,8 +11,9 @@ use framewise_pipeline::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::payload::{Example, rows_of};
+use crate::payload::{Lazy, Video, any_of};
 use crate::random;
+use crate::resume::Start;
 
 /// The stage type.
 pub(crate) struct Shuffle;
@@ -22,7 +23,7 @@ struct Shuffling {
     /// The epoch whose videos are in the buffer.
     epoch: u64,
     random: ChaCha8Rng,
-    buffer: Vec<Example>,
+    buffer: Vec<Lazy<Video>>,
     size: usize,
 }
 
@@ -43,9 +44,9 @@ impl Component for Shuffle {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Example>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Lazy<Video>>("examples", any_of::<Video>())],
             outputs: vec![
-                OutputPort::new::<Example>("examples", rows_of::<Example>(None), 64).shaped_like("examples"),
+                OutputPort::new::<Lazy<Video>>("examples", any_of::<Video>(), 64).shaped_like("examples"),
             ],
         }
     }
@@ -56,10 +57,11 @@ impl Component for Shuffle {
         wiring: &mut Wiring,
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
+        let epoch = Start::of(context)?.epoch;
         let shuffling = Shuffling {
             seed: context.seed,
-            epoch: 0,
-            random: random::stream(context.seed, "shuffle", &[0]),
+            epoch,
+            random: random::stream(context.seed, "shuffle", &[epoch]),
             buffer: Vec::new(),
             size: usize::try_from(settings.integer("buffer")).unwrap_or(usize::MAX),
         };
@@ -68,10 +70,14 @@ impl Component for Shuffle {
 }
 
 impl Transform for Shuffling {
-    type In = Example;
-    type Out = Example;
+    type In = Lazy<Video>;
+    type Out = Lazy<Video>;
 
-    fn process(&mut self, example: Example, out: &mut Emitter<'_, Example>) -> Result<(), StageError> {
+    fn process(
+        &mut self,
+        example: Lazy<Video>,
+        out: &mut Emitter<'_, Lazy<Video>>,
+    ) -> Result<(), StageError> {
         if self.buffer.len() < self.size {
             self.buffer.push(example);
             return Ok(());
@@ -80,7 +86,7 @@ impl Transform for Shuffling {
         out.emit(std::mem::replace(&mut self.buffer[place], example))
     }
 
-    fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, Example>) -> Result<(), StageError> {
+    fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         let Mark::EpochEnd { epoch } = mark;
         self.empty(out)?;
         self.epoch = epoch + 1;
@@ -88,13 +94,13 @@ impl Transform for Shuffling {
         Ok(())
     }
 
-    fn at_end(&mut self, out: &mut Emitter<'_, Example>) -> Result<(), StageError> {
+    fn at_end(&mut self, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         self.empty(out)
     }
 }
 
 impl Shuffling {
-    fn empty(&mut self, out: &mut Emitter<'_, Example>) -> Result<(), StageError> {
+    fn empty(&mut self, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         // Fisher and Yates from the back: the place drawn leaves, the last one takes it.
         while !self.buffer.is_empty() {
             let place = random::below(&mut self.random, self.buffer.len() as u64) as usize;

@@ -2,6 +2,8 @@
 //!
 //! Law: video i is a function of (world_seed, seed, i), so every epoch and every run sees the same videos.
 
+use std::sync::Arc;
+
 use framewise_pipeline::{
     Component, Failure, KeyKind, KeySpec, Mark, Output, OutputPort, Ports, Settings, Stage, StageContext,
     StageError, Wiring,
@@ -9,7 +11,8 @@ use framewise_pipeline::{
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::payload::{Example, rows_of};
+use crate::payload::{Deferred, Lazy, Loader, Video, rows_of};
+use crate::resume::Start;
 use crate::synthetic::{SyntheticConfig, SyntheticVideos};
 
 /// Videos drawn at a time per worker.
@@ -28,9 +31,10 @@ struct Config {
 
 struct Source {
     config: Config,
-    videos: SyntheticVideos,
+    videos: Arc<SyntheticVideos>,
     pool: rayon::ThreadPool,
-    output: Output<Example>,
+    output: Output<Lazy<Video>>,
+    start: Start,
 }
 
 impl Component for SyntheticSource {
@@ -49,7 +53,8 @@ impl Component for SyntheticSource {
             KeySpec::new("videos", KeyKind::at_least(1), "Videos of an epoch.").default(1000).unit("videos"),
             KeySpec::new("epochs", KeyKind::at_least(1), "How often they are sent.")
                 .default(1)
-                .unit("epochs"),
+                .unit("epochs")
+                .free(),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Classes.").default(3862),
             KeySpec::new("rgb_size", KeyKind::Integer(1..=1 << 20), "Bytes of a visual row.")
                 .default(1024)
@@ -83,15 +88,16 @@ impl Component for SyntheticSource {
                 .default(1),
             KeySpec::new("workers", KeyKind::Integer(1..=256), "Threads that draw videos.")
                 .default(1)
-                .unit("threads"),
+                .unit("threads")
+                .free(),
         ]
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
             inputs: vec![],
-            outputs: vec![OutputPort::new::<Example>("examples", rows_of::<Example>(sizes), 64)],
+            outputs: vec![OutputPort::new::<Lazy<Video>>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -106,7 +112,7 @@ impl Component for SyntheticSource {
         &self,
         settings: &Settings,
         wiring: &mut Wiring,
-        _context: &StageContext,
+        context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
         let size = |key| usize::try_from(settings.integer(key)).unwrap_or(usize::MAX);
@@ -129,26 +135,45 @@ impl Component for SyntheticSource {
             .num_threads(config.workers)
             .build()
             .map_err(|e| Failure::internal(format!("cannot start threads: {e}")))?;
-        Ok(Box::new(Source { config, videos, pool, output: wiring.output("examples")? }))
+        Ok(Box::new(Source {
+            config,
+            videos: Arc::new(videos),
+            pool,
+            output: wiring.output("examples")?,
+            start: Start::of(context)?,
+        }))
     }
 }
 
 impl Stage for Source {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         let chunk = CHUNK_PER_WORKER * self.config.workers as u64;
-        for epoch in 0..self.config.epochs {
-            let mut first = 0;
+        // Videos that the checkpoint's epoch has used up are drawn only if somebody wants them after all.
+        let mut first = self.start.epoch_samples.min(self.config.videos);
+        for index in 0..first {
+            self.output.send(self.undrawn(index))?;
+        }
+        for epoch in self.start.epoch..self.config.epochs {
             while first < self.config.videos {
                 let end = (first + chunk).min(self.config.videos);
                 let draw = || (first..end).into_par_iter().map(|i| self.videos.video(i)).collect::<Vec<_>>();
                 let drawn = self.pool.install(draw);
-                for example in drawn {
-                    self.output.send(example)?;
+                for (index, example) in (first..).zip(drawn) {
+                    self.output.send(Lazy::ready(index, Video::Frames(example)))?;
                 }
                 first = end;
             }
+            first = 0;
             self.output.mark(Mark::EpochEnd { epoch })?;
         }
         Ok(())
+    }
+}
+
+impl Source {
+    fn undrawn(&self, index: u64) -> Lazy<Video> {
+        let videos = self.videos.clone();
+        let load: Loader<Video> = Arc::new(move |origin| Ok(Video::Frames(videos.video(origin.record))));
+        Lazy::deferred(index, Deferred { origin: self.videos.origin(index), load, bytes: 0 })
     }
 }

@@ -34,7 +34,7 @@ struct Writing {
 
 fn keys() -> Vec<KeySpec> {
     let doc = "The file to write. A relative path written in a graph lies in the run directory; one from --set in the working directory.";
-    vec![KeySpec::new("path", KeyKind::OutputPath, doc).required()]
+    vec![KeySpec::new("path", KeyKind::OutputPath, doc).required().free()]
 }
 
 fn ports() -> Ports {

@@ -4,6 +4,7 @@
 //! steps, each on what the one before it left: text → `syntax` → `document` (with `--set` applied) →
 //! `configs` → `settings` (types, keys, ports) → `edges` → `cycles` → `shapes` → [`ResolvedGraph`].
 
+mod compare;
 mod configs;
 mod context;
 mod cycles;
@@ -29,6 +30,7 @@ mod words;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
+pub use compare::{Change, compare};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use draw::{dot, mermaid, svg};
 pub use overrides::{Override, OverrideError};

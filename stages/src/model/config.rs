@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The largest size of a model, as the keys of graphs bound it.
+pub(crate) const MAX_SIZE: usize = 1 << 24;
+
 /// When the dropped values are scaled so that training and evaluation agree in the mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,6 +185,18 @@ impl NextVladConfig {
         ];
         errors.extend(
             sizes.iter().filter(|(_, size)| *size == 0).map(|(key, _)| format!("{key} must be at least 1")),
+        );
+        // So that no product of two sizes overflows.
+        let widths = [("rgb_size", self.rgb_size), ("audio_size", self.audio_size)]
+            .map(|(key, size)| (key, self.expansion.saturating_mul(size)))
+            .into_iter()
+            .filter(|_| self.expansion <= MAX_SIZE);
+        errors.extend(
+            sizes
+                .into_iter()
+                .chain(widths)
+                .filter(|(_, size)| *size > MAX_SIZE)
+                .map(|(key, size)| format!("{key} makes a size of {size}, more than {MAX_SIZE}")),
         );
         let groupings = [
             ("rgb_size", self.rgb_size, "groups", self.groups),

@@ -189,6 +189,7 @@ impl NextVlad {
         let mut descriptors = Vec::new();
         for side in Side::BOTH {
             let x = self.features(side, weights, batch)?;
+            trace(&format!("{}.features", side.name()), &x);
             let branch = self.branch(side, &parameters);
             let padded_rows =
                 if self.config.pad_to == 0 { 0 } else { self.config.pad_to * batch.videos() - x.dim(0)? };
@@ -229,6 +230,7 @@ impl NextVlad {
         let mut descriptors = Vec::new();
         for side in Side::BOTH {
             let x = self.features(side, weights, batch)?;
+            trace(&format!("{}.features", side.name()), &x);
             let branch = self.branch(side, &parameters);
             let running = &weights.buffers[BRANCH_BUFFERS * side as usize..];
             let statistics = Statistics::Running { mean: &running[0], variance: &running[1] };

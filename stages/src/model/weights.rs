@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Init, Model};
+use super::{Init, Model, ParameterSpec};
 use crate::random;
 
 /// One version of a model's parameters and buffers, each in the order of the model's specification, all on one device
@@ -72,30 +72,9 @@ impl Weights {
         device: &Device,
         dtype: DType,
     ) -> candle_core::Result<Self> {
-        let mut parameters = Vec::new();
-        for (index, spec) in model.parameters().iter().enumerate() {
-            let count = spec.shape.iter().product();
-            parameters.push(match spec.init {
-                Init::Zeros => Var::zeros(spec.shape.as_slice(), dtype, device)?,
-                Init::Ones => Var::ones(spec.shape.as_slice(), dtype, device)?,
-                Init::Normal { variance } => {
-                    let scale = variance.sqrt();
-                    let (purpose, place, shape) = ("initial value", [index as u64], spec.shape.as_slice());
-                    match dtype {
-                        DType::F32 => {
-                            let values =
-                                random::normals(seed, purpose, &place, count, |v| (v * scale) as f32);
-                            Var::from_vec(values, shape, device)?
-                        }
-                        DType::F64 => {
-                            let values = random::normals(seed, purpose, &place, count, |v| v * scale);
-                            Var::from_vec(values, shape, device)?
-                        }
-                        other => candle_core::bail!("weights are F32 or F64, not {other:?}"),
-                    }
-                }
-            });
-        }
+        let specs = model.parameters();
+        let parameters = (0..specs.len()).map(|index| draw(&specs[index], index, seed, device, dtype));
+        let parameters = parameters.collect::<candle_core::Result<_>>()?;
         let mut buffers = Vec::new();
         for spec in model.buffers() {
             buffers
@@ -181,5 +160,35 @@ impl Weights {
     /// Trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.parameters.iter().map(|parameter| parameter.elem_count()).sum()
+    }
+}
+
+/// Parameter `index` of a model as it begins.
+pub(crate) fn draw(
+    spec: &ParameterSpec,
+    index: usize,
+    seed: u64,
+    device: &Device,
+    dtype: DType,
+) -> candle_core::Result<Var> {
+    let (shape, count) = (spec.shape.as_slice(), spec.shape.iter().product());
+    let (purpose, place) = ("initial value", [index as u64]);
+    match spec.init {
+        Init::Zeros => Var::zeros(shape, dtype, device),
+        Init::Ones => Var::ones(shape, dtype, device),
+        Init::Normal { variance } => {
+            let scale = variance.sqrt();
+            match dtype {
+                DType::F32 => {
+                    let values = random::normals(seed, purpose, &place, count, |v| (v * scale) as f32);
+                    Var::from_vec(values, shape, device)
+                }
+                DType::F64 => {
+                    let values = random::normals(seed, purpose, &place, count, |v| v * scale);
+                    Var::from_vec(values, shape, device)
+                }
+                other => candle_core::bail!("weights are F32 or F64, not {other:?}"),
+            }
+        }
     }
 }

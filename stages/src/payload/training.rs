@@ -8,7 +8,8 @@ use framewise_pipeline::Payload;
 
 use crate::model::{BatchMoments, Gradients, Weights};
 use crate::optim::Moments;
-use crate::payload::Batch;
+use crate::payload::{Batch, EpochProgress};
+use crate::resume::Measured;
 
 /// One version of the weights. Immutable; the optimiser makes the next one.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct ForwardPass {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<ForwardShard>,
 }
@@ -62,6 +65,8 @@ pub struct LossPass {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<LossShard>,
 }
@@ -99,6 +104,8 @@ pub struct ShardGradients {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// One entry per shard, in order.
     pub shards: Vec<GradientShard>,
 }
@@ -133,6 +140,8 @@ pub struct Update {
     pub step: u64,
     /// The epoch.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// Example-weighted mean over the shards.
     pub gradients: Arc<Gradients>,
     /// Batch moments of every shard, in order.
@@ -169,6 +178,8 @@ pub struct TrainState {
     pub step: u64,
     /// The epoch of the last step.
     pub epoch: u64,
+    /// How much of the epoch is used up.
+    pub progress: EpochProgress,
     /// Videos seen in training.
     pub samples: u64,
     /// The learning rate of the last step.
@@ -179,6 +190,10 @@ pub struct TrainState {
     pub moments: Arc<Moments>,
     /// What an evaluation of these weights measured, where one ran.
     pub metrics: Option<BTreeMap<String, f64>>,
+    /// The last measurement up to here, of these weights or earlier ones, once the state has passed an `evaluate`.
+    pub measured: Option<Arc<Measured>>,
+    /// Not a new step: the state of the checkpoint that the run goes on from, which comes before the first step.
+    pub restored: bool,
 }
 
 impl Payload for TrainState {

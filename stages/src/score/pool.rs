@@ -75,29 +75,40 @@ impl Pool {
         self.chunks.iter().map(Vec::as_slice)
     }
 
-    /// Sorts a copy once and walks it best first, for all pairs and for each class at the same time.
-    ///
-    /// Pairs of equal score form one group for the global sum; within it pairs of one class are neighbours
-    /// and form the group of that class.
+    /// Sorts a copy once and walks it best first, for all pairs and for each class, each walk on a thread of its own
+    /// where there is one: both only read, so the threads change no bit.
     pub(super) fn precisions(&self, classes: usize) -> Precisions {
         let mut pairs = Vec::with_capacity(self.len());
         self.chunks.iter().for_each(|chunk| pairs.extend_from_slice(chunk));
         // Equal integers are equal pairs, so an unstable sort has one outcome.
         pairs.par_sort_unstable();
-        let mut global = RankedSum::default();
-        let mut per_class = vec![RankedSum::default(); classes];
-        // The sort is ascending; groups come off the end.
-        for group in pairs.chunk_by(|&a, &b| packed_score(a) == packed_score(b)).rev() {
-            let mut positives = 0;
-            for same_class in group.chunk_by(|&a, &b| packed_class(a) == packed_class(b)) {
-                let labelled = same_class.iter().map(|pair| pair & 1).sum();
-                per_class[packed_class(same_class[0]) as usize].tie(same_class.len() as u64, labelled);
-                positives += labelled;
-            }
-            global.tie(group.len() as u64, positives);
-        }
+        let (global, per_class) = rayon::join(|| over_all(&pairs), || over_classes(&pairs, classes));
         Precisions { global, per_class }
     }
+}
+
+/// The pairs of `group` that are labels.
+fn labelled(group: &[u64]) -> u64 {
+    group.iter().map(|pair| pair & 1).sum()
+}
+
+/// Over all sorted pairs: those of equal score form one group. The sort is ascending; groups come off the end.
+fn over_all(sorted: &[u64]) -> RankedSum {
+    let mut sum = RankedSum::default();
+    for group in sorted.chunk_by(|&a, &b| packed_score(a) == packed_score(b)).rev() {
+        sum.tie(group.len() as u64, labelled(group));
+    }
+    sum
+}
+
+/// Over the sorted pairs of each class: within a score, pairs of one class are neighbours and form a group of it.
+fn over_classes(sorted: &[u64], classes: usize) -> Vec<RankedSum> {
+    let mut sums = vec![RankedSum::default(); classes];
+    // All but the lowest bit, which says whether it is a label.
+    for group in sorted.chunk_by(|&a, &b| a >> 1 == b >> 1).rev() {
+        sums[packed_class(group[0]) as usize].tie(group.len() as u64, labelled(group));
+    }
+    sums
 }
 
 #[cfg(test)]

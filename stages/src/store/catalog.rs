@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::atomic::{sync_directory, temporary_name, write_file};
+use super::atomic::{sync_directory, sync_parent, temporary_name, write_file};
 use super::checkpoint::remove;
 use super::error::StoreError;
 use super::manifest::{LaterMetrics, MANIFEST, METRICS, Manifest, json_metrics};
@@ -170,6 +170,28 @@ pub fn prune(
     Ok(removed)
 }
 
+/// Takes a damaged checkpoint out of the list: it is renamed to `step-….damaged` (or `.damaged-2` and so on) for its
+/// owner to look at, so that it counts neither as the newest nor among those to keep. Returns the new path. A `best`
+/// link to it goes.
+pub fn set_aside(checkpoint: &Path) -> Result<PathBuf, StoreError> {
+    let _alone = alone();
+    let name = checkpoint.file_name().and_then(OsStr::to_str).filter(|name| step_of(name).is_some());
+    let name = name.ok_or_else(|| StoreError::format(checkpoint, "not the name of a checkpoint"))?;
+    let numbered = |n: u32| {
+        let number = if n == 1 { String::new() } else { format!("-{n}") };
+        checkpoint.with_file_name(format!("{name}.damaged{number}"))
+    };
+    let free = (1..).map(numbered).find(|path| path.symlink_metadata().is_err());
+    let aside = free.expect("a directory does not hold 2^32 names");
+    fs::rename(checkpoint, &aside).map_err(StoreError::write(checkpoint))?;
+    let link = checkpoint.with_file_name(BEST);
+    if fs::read_link(&link).is_ok_and(|there| there == Path::new(name)) {
+        remove(&link)?;
+    }
+    sync_parent(checkpoint)?;
+    Ok(aside)
+}
+
 /// Keeps the threads of this process from changing checkpoints at the same time: cleaning up must not meet
 /// another's unfinished directory, nor recording metrics a removal.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
@@ -179,7 +201,7 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// The name of a checkpoint's directory.
-pub(super) fn directory_name(step: u64) -> String {
+pub fn directory_name(step: u64) -> String {
     format!("step-{step:08}")
 }
 

@@ -135,6 +135,13 @@ pub fn verify(path: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     Ok(checked)
 }
 
+/// Removes what a crash left in a checkpoints directory that no other process writes to; a checkpoint that was being
+/// replaced gets its name back. [`save`] does so too; before a resume it makes the newest one visible.
+pub fn recover(directory: &Path) -> Result<(), StoreError> {
+    let _alone = catalog::alone();
+    if directory.is_dir() { clean(directory) } else { Ok(()) }
+}
+
 /// Writes all files of a checkpoint into `directory` and returns the bytes of the manifest.
 /// Errors name the file as it would be called below `target`.
 fn write_files(directory: &Path, target: &Path, checkpoint: &Checkpoint) -> Result<Vec<u8>, StoreError> {

@@ -17,9 +17,11 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::{AtomicFile, write_file};
-pub use catalog::{BEST, Entry, Found, find, list, mark_best, prune, record_metrics};
-pub use checkpoint::{Checkpoint, load, save, verify};
+pub use atomic::{AtomicFile, remove_unfinished, write_file};
+pub use catalog::{
+    BEST, Entry, Found, directory_name, find, list, mark_best, prune, record_metrics, set_aside,
+};
+pub use checkpoint::{Checkpoint, load, recover, save, verify};
 pub use describe::{CheckpointInfo, Description, describe};
 pub use error::StoreError;
 pub use manifest::FileInfo;

@@ -183,8 +183,13 @@ impl SyntheticVideos {
             let class = (!background).then(|| labels[shown] as usize);
             self.world.frame(class, &mut random, rgb, audio);
         }
-        let origin = Origin { file: Arc::clone(&self.file), record: index, byte: 0 };
+        let origin = self.origin(index);
         Example { id: format!("s{}-{index:06}", config.seed), labels, frames, rgb, audio, origin }
+    }
+
+    /// The origin of video number `index`.
+    pub fn origin(&self, index: u64) -> Origin {
+        Origin { file: Arc::clone(&self.file), record: index, byte: 0 }
     }
 
     /// At least one label, at most one a frame.

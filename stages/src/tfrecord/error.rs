@@ -66,6 +66,11 @@ impl Reason {
             Self::IdMissing => "id_missing",
         }
     }
+
+    /// Whether nothing after such a record can be framed, so that the rest of the file is lost with it.
+    pub fn ends_file(self) -> bool {
+        matches!(self, Self::Truncated | Self::LengthCrc | Self::NotTfrecord)
+    }
 }
 
 impl fmt::Display for Reason {
@@ -93,7 +98,7 @@ pub struct RecordError {
 impl RecordError {
     /// Whether nothing after this record can be framed, so that the rest of the file is lost with it.
     pub fn ends_file(&self) -> bool {
-        matches!(self.reason, Reason::Truncated | Reason::LengthCrc | Reason::NotTfrecord)
+        self.reason.ends_file()
     }
 }
 

@@ -21,6 +21,9 @@ use crate::payload::{Origin, Record};
 /// Default of [`ReaderOptions::max_record_bytes`]: 64 MiB, some 250 times a full-size video.
 pub const DEFAULT_MAX_RECORD_BYTES: u64 = 64 << 20;
 
+/// Records from here on are passed by reading their headers alone.
+const LONG_BYTES: u64 = 8 << 10;
+
 /// How a file is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderOptions {
@@ -56,6 +59,8 @@ pub struct RecordReader {
     record: u64,
     byte: u64,
     over: bool,
+    /// The record passed last was long: its successor's header is not worth filling a buffer for.
+    long: bool,
 }
 
 /// What ends a file early.
@@ -92,9 +97,28 @@ impl RecordReader {
         Self::new(name.as_ref(), Source::stream(bytes), options)
     }
 
+    /// Opens the file of a record and stands before it, without reading what comes before.
+    ///
+    /// # Errors
+    /// As [`RecordReader::open`].
+    pub fn at(origin: &Origin, options: ReaderOptions) -> Result<Self, ReadError> {
+        let mut reader = Self::open(&origin.file, options)?;
+        if let Err(failure) = reader.source.pass(0, origin.byte) {
+            return Err(reader.stop(failure.into()));
+        }
+        // If the file is shorter by now, there is no next record.
+        (reader.record, reader.byte) = (origin.record, origin.byte);
+        Ok(reader)
+    }
+
+    /// Whether records can be passed over without reading them: the file is a plain one.
+    pub fn can_seek(&self) -> bool {
+        self.source.can_seek()
+    }
+
     fn new(path: &Path, source: io::Result<Source>, options: ReaderOptions) -> Result<Self, ReadError> {
         let source = source.map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-        Ok(Self { source, file: path.into(), options, record: 0, byte: 0, over: false })
+        Ok(Self { source, file: path.into(), options, record: 0, byte: 0, over: false, long: false })
     }
 
     /// Where the next record lies, if there is one. `origin().record` is the number of records passed so far, the bad
@@ -149,8 +173,34 @@ impl RecordReader {
         Ok(skipped)
     }
 
+    /// Passes over the next record as [`RecordReader::skip`] does and says where it lies; `None` where
+    /// [`RecordReader::next`] gives `None`.
+    ///
+    /// # Errors
+    /// As [`RecordReader::skip`].
+    pub fn pass(&mut self) -> Option<Result<Origin, ReadError>> {
+        if self.over {
+            return None;
+        }
+        let origin = self.origin();
+        match self.pass_one() {
+            Ok(true) => Some(Ok(origin)),
+            Ok(false) => {
+                self.over = true;
+                None
+            }
+            Err(stop) => Some(Err(self.stop(stop))),
+        }
+    }
+
+    /// Gives the rest of the file up: nothing more comes.
+    pub fn finish(&mut self) {
+        self.over = true;
+    }
+
     fn pass_one(&mut self) -> Result<bool, Stop> {
-        let Some(length) = self.read_header()? else { return Ok(false) };
+        let Some(length) = self.read_header(self.long)? else { return Ok(false) };
+        self.long = length >= LONG_BYTES;
         let whole = length.saturating_add(FOOTER_BYTES as u64);
         let passed = self.source.pass(self.byte + HEADER_BYTES as u64, whole)?;
         if passed < whole {
@@ -162,14 +212,14 @@ impl RecordReader {
 
     /// The payload of the next record and whether its CRC agrees.
     fn read_one(&mut self) -> Result<Option<(Vec<u8>, bool)>, Stop> {
-        let Some(length) = self.read_header()? else { return Ok(None) };
+        let Some(length) = self.read_header(false)? else { return Ok(None) };
         let mut data = Vec::new();
         self.source.append(length, &mut data)?;
         if (data.len() as u64) < length {
             return Err(short(data.len() as u64, length));
         }
         let mut footer = [0; FOOTER_BYTES];
-        let read = self.source.fill(&mut footer)?;
+        let read = self.source.fill(&mut footer, false)?;
         if read < FOOTER_BYTES {
             return Err(short(length + read as u64, length));
         }
@@ -178,9 +228,9 @@ impl RecordReader {
     }
 
     /// The length of the next payload, checked, or `None` at the end of the file.
-    fn read_header(&mut self) -> Result<Option<u64>, Stop> {
+    fn read_header(&mut self, alone: bool) -> Result<Option<u64>, Stop> {
         let mut header = [0; HEADER_BYTES];
-        let read = self.source.fill(&mut header).map_err(|failure| match failure {
+        let read = self.source.fill(&mut header, alone).map_err(|failure| match failure {
             Failure::Damaged(detail) if self.byte == 0 => {
                 Stop::Bad(Reason::NotTfrecord, format!("not a TFRecord file: {detail}"))
             }
@@ -335,6 +385,45 @@ mod tests {
         let read = read(file(&[b"four", b"fiver", b"x"]), options);
         let expected = "t: record 1 at byte 20: truncated: the record claims 5 bytes, max_record_bytes is 4";
         assert_eq!(read, ["four", expected]);
+    }
+
+    #[test]
+    fn records_are_passed_over_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        // Short and long ones in turn: the buffer is used and passed by.
+        let payload = |n: u8| vec![n; [3, 20_000, 0, 9_000, 8_191, 8_192, 70_000, 5][usize::from(n) % 8]];
+        let mut writer = RecordWriter::create(&path, Compression::None).unwrap();
+        (0..40).for_each(|n| writer.write(&payload(n)).unwrap());
+        writer.finish().unwrap();
+
+        let mut reader = RecordReader::open(&path, ReaderOptions::default()).unwrap();
+        assert!(reader.can_seek());
+        let mut places = Vec::new();
+        for n in 0..40u8 {
+            // Every fifth is read, so that both ways follow each other in every order of sizes.
+            let origin = if n % 5 == 0 {
+                let record = reader.next().unwrap().unwrap();
+                assert_eq!(record.data, payload(n));
+                record.origin
+            } else {
+                reader.pass().unwrap().unwrap()
+            };
+            assert_eq!(origin.record, u64::from(n));
+            places.push(origin);
+        }
+        assert!(reader.pass().is_none() && reader.next().is_none());
+        for (n, origin) in (0..40).zip(&places).rev() {
+            let mut reader = RecordReader::at(origin, ReaderOptions::default()).unwrap();
+            let record = reader.next().unwrap().unwrap();
+            assert_eq!((&record.origin, record.data), (origin, payload(n)));
+        }
+        // Where there is nothing any more, there is nothing; within a record there is no header.
+        let behind = Origin { byte: 1 << 40, ..places[39].clone() };
+        assert!(RecordReader::at(&behind, ReaderOptions::default()).unwrap().next().is_none());
+        let within = Origin { byte: places[39].byte + 1, ..places[39].clone() };
+        let bad = RecordReader::at(&within, ReaderOptions::default()).unwrap().next().unwrap().unwrap_err();
+        assert!(bad.to_string().contains("record 39 at byte "), "{bad}");
     }
 
     #[test]

@@ -71,11 +71,20 @@ impl Source {
         Ok(Self { bytes: Bytes::Stream(unpack(packing, io::Cursor::new(head).chain(bytes))), packing })
     }
 
-    /// Fills `buffer` as far as the file reaches; returns how far.
-    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+    pub(super) fn can_seek(&self) -> bool {
+        matches!(self.bytes, Bytes::Plain(..))
+    }
+
+    /// Fills `buffer` as far as the file reaches; returns how far. `alone`: what follows is going to be passed over, so
+    /// that nothing should be read ahead.
+    pub(super) fn fill(&mut self, buffer: &mut [u8], alone: bool) -> Result<usize, Failure> {
         let mut filled = 0;
         while filled < buffer.len() {
             let read = match &mut self.bytes {
+                Bytes::Plain(reader, _) if alone && reader.buffer().is_empty() => {
+                    // Past the buffer, which stays empty.
+                    reader.get_mut().read(&mut buffer[filled..])
+                }
                 Bytes::Plain(reader, _) => reader.read(&mut buffer[filled..]),
                 Bytes::Stream(reader) => reader.read(&mut buffer[filled..]),
             };

@@ -8,7 +8,7 @@ use framewise_stages::model::{
 };
 use framewise_stages::optim::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, reduce};
 
-use crate::support::{Golden, assert_near, lengths, model, pack};
+use crate::support::{Golden, assert_near, lengths, model, pack, values};
 
 fn run(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels) {
     let wanted = &golden.manifest["variants"][variant];
@@ -44,6 +44,7 @@ fn run(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels) {
     let steps = number("steps") as usize;
     let (videos, shards) = (number("batch") as usize, number("shards") as usize);
     let losses: Vec<f64> = serde_json::from_value(wanted["loss"].clone()).unwrap();
+    let norms: Vec<f64> = serde_json::from_value(wanted["grad_norm"].clone()).unwrap();
     let part = |name: &str, step: usize, first: usize, count: usize| {
         golden.tensor(name).get(step).unwrap().narrow(0, first, count).unwrap()
     };
@@ -68,6 +69,13 @@ fn run(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels) {
         let parts: Vec<(&Gradients, usize)> =
             results.iter().map(|result| (&result.0, videos / shards)).collect();
         let gradients = reduce(&parts).unwrap();
+        let norm = gradients.tensors.iter().flat_map(values).map(|g| g * g).sum::<f64>().sqrt();
+        // In float64 alone: the manifest says of no norm how far a float32 run lies from it.
+        let away = (norm - norms[step]).abs();
+        assert!(
+            dtype == DType::F32 || away <= 1e-9,
+            "{variant} {kernels:?} norm of step {step}: {away:e} away"
+        );
         let shard_moments: Vec<&BatchMoments> = results.iter().map(|result| &result.1).collect();
         let buffers = model.fold_moments(&weights, &shard_moments).unwrap();
         let (mut next, next_moments) =
@@ -81,6 +89,10 @@ fn run(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels) {
 }
 
 fn compare(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels, found: &[(String, Tensor)]) {
+    let prefixes = ["param", "buffer"].map(|kind| format!("{variant}.{kind}."));
+    let golden_tensors = golden.tensors.keys().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
+    // All of them and `input.rgb_scale`, which is no result.
+    assert_eq!(found.len(), golden_tensors.count() + 1);
     for (name, found) in found {
         let parameter = golden.tensors.get(&format!("{variant}.param.{name}"));
         let buffer = golden.tensors.get(&format!("{variant}.buffer.{name}"));
@@ -96,7 +108,7 @@ fn compare(golden: &Golden, variant: &str, dtype: DType, kernels: Kernels, found
             _ if noise => continue,
             (_, Some(distance)) => 4.0 * distance,
             // The manifest's distance of buffers is that of the noise; theirs is about 1e-6 times their size.
-            (_, None) => 4e-6 * crate::support::values(expected).iter().fold(1.0, |a: f64, b| a.max(b.abs())),
+            (_, None) => 4e-6 * values(expected).iter().fold(1.0, |a: f64, b| a.max(b.abs())),
         };
         assert_near(&format!("{variant} {dtype:?} {kernels:?} {name}"), found, expected, allowed);
     }
