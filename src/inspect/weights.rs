@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framewise_pipeline::Failure;
 use framewise_stages::Cursor;
 use framewise_stages::store::{self, CheckpointInfo, Description};
 
