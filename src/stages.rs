@@ -67,7 +67,16 @@ struct KeyInfo {
     /// Whether a resumed run may have another value.
     free: bool,
     default: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_with: Option<OnlyWith>,
     doc: &'static str,
+}
+
+/// The values of another key with which a key applies.
+#[derive(Debug, Serialize)]
+struct OnlyWith {
+    key: &'static str,
+    words: &'static [&'static str],
 }
 
 /// Lists all types or explains one.
@@ -152,7 +161,8 @@ fn page(stage: &StageType) -> String {
 impl StageType {
     fn of(component: &dyn Component) -> Self {
         let keys = component.keys();
-        let defaults = keys.iter().filter_map(|key| Some((key.name.to_owned(), key.default.clone()?)));
+        let free = keys.iter().filter(|key| key.only_with.is_none());
+        let defaults = free.filter_map(|key| Some((key.name.to_owned(), key.default.clone()?)));
         let Ports { inputs, outputs } = component.ports(&Settings { values: defaults.collect() });
         let inputs = inputs.iter().map(|port| InputInfo {
             name: port.name,
@@ -209,6 +219,7 @@ impl KeyInfo {
             required: key.required,
             free: key.free,
             default,
+            only_with: key.only_with.map(|choice| OnlyWith { key: choice.key, words: choice.words }),
             doc: key.doc,
         }
     }
@@ -235,6 +246,10 @@ impl KeyInfo {
             Some(default) => terms += &format!(", default {default}"),
             None if self.required => terms += ", required",
             None => terms += ", optional",
+        }
+        if let Some(OnlyWith { key, words }) = &self.only_with {
+            let words = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+            terms += &format!(", only with {key} = {words}");
         }
         terms
     }

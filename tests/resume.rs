@@ -99,6 +99,7 @@ impl Bench {
             resources: Arc::new(resources),
             stop: interruption.stop.clone(),
             observer: interruption,
+            ..RunOptions::default()
         };
         Ok(Pipeline::build(&graph, &registry(), &options)?.run())
     }

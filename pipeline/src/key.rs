@@ -21,6 +21,19 @@ pub struct KeySpec {
     pub doc: &'static str,
     /// Whether a run that is resumed may have another value: see [`KeySpec::free`].
     pub free: bool,
+    /// Set for a key that applies only with some values of another key; with others it is refused.
+    pub only_with: Option<Choice>,
+    /// Defaults in place of `default` with some values of another key.
+    pub defaults_with: Vec<(Choice, Value)>,
+}
+
+/// Some values of a key that other keys depend on, itself a [`KeyKind::OneOf`] with a default that depends on none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The deciding key.
+    pub key: &'static str,
+    /// Its values.
+    pub words: &'static [&'static str],
 }
 
 /// The values that a key takes.
@@ -55,7 +68,17 @@ pub enum KeyKind {
 impl KeySpec {
     /// An optional key without default; see [`KeySpec::required`] and [`KeySpec::default`].
     pub fn new(name: &'static str, kind: KeyKind, doc: &'static str) -> Self {
-        Self { name, kind, default: None, required: false, unit: "", doc, free: false }
+        Self {
+            name,
+            kind,
+            default: None,
+            required: false,
+            unit: "",
+            doc,
+            free: false,
+            only_with: None,
+            defaults_with: Vec::new(),
+        }
     }
 
     /// A key that must be given.
@@ -69,6 +92,25 @@ impl KeySpec {
     #[must_use]
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
+        self
+    }
+
+    /// Restricts the key to stages whose `key` is one of `words`: elsewhere it has no value and giving one is an error.
+    #[must_use]
+    pub fn only_with(mut self, key: &'static str, words: &'static [&'static str]) -> Self {
+        self.only_with = Some(Choice { key, words });
+        self
+    }
+
+    /// The value used when the key is absent and `key` is one of `words`.
+    #[must_use]
+    pub fn default_with(
+        mut self,
+        key: &'static str,
+        words: &'static [&'static str],
+        value: impl Into<Value>,
+    ) -> Self {
+        self.defaults_with.push((Choice { key, words }, value.into()));
         self
     }
 

@@ -35,7 +35,7 @@ pub mod watchdog;
 pub use component::{Component, InputPort, OutputPort, Ports, Registry, Settings, Wiring};
 pub use context::{Observer, Resources, Results, StageContext};
 pub use error::{ErrorKind, Failure, StageError};
-pub use key::{KeyKind, KeySpec};
+pub use key::{Choice, KeyKind, KeySpec};
 pub use packet::{Mark, Packet};
 pub use payload::{Dim, Payload, PayloadType, TensorType};
 pub use port::{Input, Output};

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use framewise_pipeline::{Dim, ErrorKind, Failure, PayloadType};
-use framewise_stages::model::{Model, NextVlad, NextVladConfig};
+use framewise_stages::model::{
+    Logistic, LogisticConfig, MixtureConfig, MixtureOfExperts, Model, NextVlad, NextVladConfig,
+};
 
 use super::{Report, read_failure};
 use crate::graphs;
@@ -17,7 +19,7 @@ const DATA_KEYS: [&str; 4] = ["rgb_size", "audio_size", "max_frames", "classes"]
 ///
 /// # Errors
 /// It cannot be read, or is not TOML.
-pub(crate) fn describe(path: &Path) -> anyhow::Result<Report> {
+pub(crate) fn describe(path: &Path) -> Result<Report, Failure> {
     let text = fs::read_to_string(path).map_err(|e| read_failure(path, &e))?;
     let table = text.parse::<toml::Table>().map_err(|error| not_toml(path, &text, &error))?;
     if table.contains_key("stages") || table.contains_key("graph") {
@@ -70,27 +72,71 @@ fn elements(payload: &PayloadType) -> Option<u64> {
     (sum > 0).then_some(sum)
 }
 
+/// A model's configuration: what it is called, its data's sizes, what is wrong with it, and the model unless it cannot be.
+struct Configured {
+    title: &'static str,
+    sizes: [usize; 3],
+    problems: Vec<String>,
+    model: Option<Box<dyn Model>>,
+}
+
+/// The model whose configuration a table is, told by its key `model` as a stage would be.
+fn model_of(mut table: toml::Table) -> Option<Configured> {
+    fn model<M: Model + 'static>(model: framewise_stages::model::Result<M>) -> Option<Box<dyn Model>> {
+        model.ok().map(|model| Box::new(model) as Box<dyn Model>)
+    }
+    let name = table.remove("model");
+    match name.as_ref().map_or(Some("nextvlad"), toml::Value::as_str)? {
+        "nextvlad" => {
+            let config: NextVladConfig = table.try_into().ok()?;
+            Some(Configured {
+                title: "NeXtVLAD configuration",
+                sizes: [config.rgb_size, config.audio_size, config.classes],
+                problems: config.check(),
+                model: model(NextVlad::new(config)),
+            })
+        }
+        "logistic" => {
+            let config: LogisticConfig = table.try_into().ok()?;
+            Some(Configured {
+                title: "configuration of a logistic model",
+                sizes: [config.rgb_size, config.audio_size, config.classes],
+                problems: config.check(),
+                model: model(Logistic::new(config)),
+            })
+        }
+        "mixture_of_experts" => {
+            let config: MixtureConfig = table.try_into().ok()?;
+            Some(Configured {
+                title: "configuration of a mixture of experts",
+                sizes: [config.rgb_size, config.audio_size, config.classes],
+                problems: config.check(),
+                model: model(MixtureOfExperts::new(config)),
+            })
+        }
+        _ => None,
+    }
+}
+
 fn configuration(table: toml::Table) -> Report {
     let keys = plural(table.len() as u64, "key");
     let is_model = table.keys().any(|key| !DATA_KEYS.contains(&key.as_str()));
     let given = |key: &str| table.contains_key(key);
     let sizes_given = DATA_KEYS.iter().all(|key| *key == "max_frames" || given(key));
-    let config = match table.clone().try_into::<NextVladConfig>() {
-        Ok(config) if is_model => config,
-        _ => {
-            let mut report = Report::new(format!("configuration, {keys}"));
-            for (key, value) in &table {
-                report.fact(key, value.to_string());
-            }
-            return report;
+    let Some(configured) = model_of(table.clone()).filter(|_| is_model) else {
+        let mut report = Report::new(format!("configuration, {keys}"));
+        for (key, value) in &table {
+            report.fact(key, value.to_string());
         }
+        return report;
     };
-    let mut report = Report::new("NeXtVLAD configuration");
-    let problems = config.check();
-    let sizes = format!("rgb {}, audio {}, {} classes", config.rgb_size, config.audio_size, config.classes);
+    let mut report = Report::new(configured.title);
+    let [rgb, audio, classes] = configured.sizes;
+    let sizes = format!("rgb {rgb}, audio {audio}, {classes} classes");
     report.fact("data", if sizes_given { sizes } else { sizes + " (YouTube-8M's where it names no other)" });
-    match NextVlad::new(config) {
-        Ok(model) if problems.is_empty() => {
+    let problems = configured.problems;
+    match configured.model {
+        Some(model) if problems.is_empty() => {
             let parameters = model.parameters();
             let trainable = parameters.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum();
             report.fact("parameters", format!("{} trainable", count(trainable)));

@@ -16,7 +16,7 @@ const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
 ///
 /// # Errors
 /// Nothing is there, or it is damaged.
-pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
+pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
     let found = store::describe(path).map_err(store_failure)?;
     let mut report = Report::new(what(&found));
     if found.path != path {

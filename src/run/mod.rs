@@ -180,6 +180,7 @@ impl Begun {
             observer: journal.clone(),
             stop: stop.clone(),
             resources: self.resources.clone(),
+            ..RunOptions::default()
         };
         let pipeline = Pipeline::build(graph, registry, &options)?;
         self.directory.write_graph(&resolved)?;

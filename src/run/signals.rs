@@ -3,6 +3,7 @@
 //! Laws: the first Ctrl-C or SIGTERM ends a run in the best order it has, the second at once, the third leaves without
 //! waiting. SIGHUP, which a terminal that goes away sends, ends nothing.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -43,44 +44,32 @@ impl Ending {
 /// # Errors
 /// The system refuses a handler.
 pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -> anyhow::Result<()> {
-    let mut asked = Asked { stop: stop.clone(), journal: journal.clone(), ending, times: 0 };
-    let journal = journal.clone();
-    handle(move |signal| match signal {
-        Signal::End => asked.again(),
-        Signal::HangUp => {
-            journal.note(Level::Warning, "the terminal has gone away (SIGHUP); the run goes on")
-        }
-    })
-    .context("the system refuses a signal handler")
+    let asked = Asked { stop: stop.clone(), journal: journal.clone(), ending, times: AtomicU32::new(0) };
+    let (asked, journal) = (Arc::new(asked), journal.clone());
+    #[cfg(unix)]
+    on_unix(asked.clone(), journal)?;
+    #[cfg(not(unix))]
+    drop(journal);
+    ctrlc::set_handler(move || asked.again()).context("the system refuses a signal handler")
 }
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    End,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has it"))]
-    HangUp,
-}
-
-/// Calls `on_signal` for each signal, one at a time, on a thread of its own.
+/// Answers the signals besides Ctrl-C, on a thread of its own.
 #[cfg(unix)]
-fn handle(mut on_signal: impl FnMut(Signal) + Send + 'static) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+fn on_unix(asked: Arc<Asked>, journal: Arc<Journal>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
 
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let each = move || {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP])?;
+    let answer = move || {
         for signal in signals.forever() {
-            on_signal(if signal == SIGHUP { Signal::HangUp } else { Signal::End });
+            if signal == SIGHUP {
+                journal.note(Level::Warning, "the terminal has gone away (SIGHUP); the run goes on");
+            } else {
+                asked.again();
+            }
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(each)?;
+    std::thread::Builder::new().name("signals".into()).spawn(answer)?;
     Ok(())
-}
-
-/// Calls `on_signal` for each Ctrl-C.
-#[cfg(not(unix))]
-fn handle(mut on_signal: impl FnMut(Signal) + Send + 'static) -> anyhow::Result<()> {
-    Ok(ctrlc::set_handler(move || on_signal(Signal::End))?)
 }
 
 /// How often an end was asked for.
@@ -88,25 +77,25 @@ struct Asked {
     stop: StopToken,
     journal: Arc<Journal>,
     ending: Ending,
-    times: u32,
+    times: AtomicU32,
 }
 
 impl Asked {
-    fn again(&mut self) {
+    fn again(&self) {
+        // Held to the end: one signal is answered at a time.
         let released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
         if *released {
             std::process::exit(exit::INTERRUPTED.into());
         }
         let Self { stop, journal, ending, times } = self;
-        *times += 1;
-        match (*times, *ending) {
-            (1, Ending::AfterStep { checkpoint }) => {
+        match (times.fetch_add(1, Ordering::SeqCst), *ending) {
+            (0, Ending::AfterStep { checkpoint }) => {
                 let and = if checkpoint { " and writing a checkpoint" } else { "" };
                 let text = format!("finishing the step in hand{and}; press Ctrl-C again to stop at once");
                 stop.request_finish();
                 journal.note(Level::Warning, &text);
             }
-            (1, Ending::AtOnce) | (2, Ending::AfterStep { .. }) => {
+            (0, Ending::AtOnce) | (1, Ending::AfterStep { .. }) => {
                 stop.trip();
                 journal.note(Level::Warning, "stopping; press Ctrl-C again to leave without waiting");
             }

@@ -13,7 +13,7 @@ use framewise_pipeline::{
 };
 use serde::Deserialize;
 
-use crate::payload::{Batch, EpochProgress, Example, Lazy, Step, rows_of};
+use crate::payload::{Batch, EpochProgress, Lazy, Step, Video, any_of};
 use crate::resume::{Start, data_changed};
 
 /// The stage type.
@@ -45,7 +45,7 @@ impl Component for BatchVideos {
 
     fn doc(&self) -> &'static str {
         "Packs videos into batches, one batch a step: the frames of all videos one after another with their lengths, no \
-         padding. The last batch of an epoch may be smaller, unless drop_last."
+         padding; or, at video level, a row a video. The last batch of an epoch may be smaller, unless drop_last."
     }
 
     fn keys(&self) -> Vec<KeySpec> {
@@ -67,10 +67,8 @@ impl Component for BatchVideos {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
-            outputs: vec![
-                OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("examples"),
-            ],
+            inputs: vec![InputPort::new::<Lazy<Video>>("examples", any_of::<Video>())],
+            outputs: vec![OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("examples")],
         }
     }
 
@@ -94,24 +92,18 @@ impl Component for BatchVideos {
 }
 
 impl Transform for Batching {
-    type In = Lazy<Example>;
+    type In = Lazy<Video>;
     type Out = Step;
 
-    fn process(&mut self, example: Lazy<Example>, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
+    fn process(&mut self, video: Lazy<Video>, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         self.check_wanted()?;
-        self.progress.furthest = self.progress.furthest.max(example.position());
+        self.progress.furthest = self.progress.furthest.max(video.position());
         if self.used_up > 0 {
             self.used_up -= 1;
             return Ok(());
         }
-        let example = example.load()?;
-        let batch = &mut self.batch;
-        batch.ids.push(example.id);
-        batch.labels.push(example.labels);
-        batch.lengths.push(example.frames);
-        batch.rgb.extend_from_slice(&example.rgb);
-        batch.audio.extend_from_slice(&example.audio);
-        if batch.videos() < self.config.size {
+        self.batch.push(video.load()?)?;
+        if self.batch.videos() < self.config.size {
             return Ok(());
         }
         self.send(out)
@@ -146,9 +138,7 @@ impl Batching {
 
     fn send(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         // The next batch is about as large: its buffers are allocated once.
-        let (rgb, audio) = (self.batch.rgb.len(), self.batch.audio.len());
-        let next =
-            Batch { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio), ..Batch::default() };
+        let next = Batch { features: self.batch.features.emptied(), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         self.progress.steps += 1;
         self.progress.samples += batch.videos() as u64;

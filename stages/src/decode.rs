@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 
-use crate::payload::{Deferred, Example, Lazy, Loader, Record, rows_of};
+use crate::payload::{Deferred, Lazy, Loader, Record, Video, rows_of};
 use crate::rejects::{Rejects, reject_keys};
 use crate::resume::{Start, data_changed};
 use crate::tfrecord::{DecodeOptions, RecordError, decode_frames};
@@ -32,7 +32,11 @@ struct Config {
     workers: usize,
 }
 
+/// Decodes a record.
+pub(crate) type DecodeRecord = fn(&Record, &DecodeOptions) -> Result<Video, RecordError>;
+
 struct Decode {
+    decode: DecodeRecord,
     options: Arc<DecodeOptions>,
     epoch: u64,
     /// `None` decodes on the stage's own thread.
@@ -40,7 +44,7 @@ struct Decode {
     chunk: usize,
     rejects: Rejects,
     input: Input<Lazy<Record>>,
-    output: Output<Lazy<Example>>,
+    output: Output<Lazy<Video>>,
 }
 
 impl Component for Yt8mDecode {
@@ -66,24 +70,17 @@ impl Component for Yt8mDecode {
                 .unit("frames"),
             KeySpec::new("classes", KeyKind::Integer(1..=1 << 24), "Labels must be below this.")
                 .default(3862),
-            KeySpec::new(
-                "workers",
-                KeyKind::Integer(1..=256),
-                "Threads that decode. The order is kept whatever it is.",
-            )
-            .default(1)
-            .unit("threads")
-            .free(),
+            workers_key(),
         ];
         keys.extend(reject_keys());
         keys
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
             inputs: vec![InputPort::new::<Lazy<Record>>("records", PayloadType::of::<Record>())],
-            outputs: vec![OutputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(sizes), 64)],
+            outputs: vec![OutputPort::new::<Lazy<Video>>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -94,32 +91,53 @@ impl Component for Yt8mDecode {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
-        let pool = match config.workers {
-            1 => None,
-            n => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .thread_name(|i| format!("decode-{i}"))
-                    .build()
-                    .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
-            ),
+        let options = DecodeOptions {
+            rgb_size: config.rgb_size,
+            audio_size: config.audio_size,
+            max_frames: config.max_frames,
+            classes: Some(config.classes),
+            ..DecodeOptions::default()
         };
-        Ok(Box::new(Decode {
-            options: Arc::new(DecodeOptions {
-                rgb_size: config.rgb_size,
-                audio_size: config.audio_size,
-                max_frames: config.max_frames,
-                classes: Some(config.classes),
-                ..DecodeOptions::default()
-            }),
-            epoch: Start::of(context)?.epoch,
-            chunk: if pool.is_some() { config.workers * CHUNK_PER_WORKER } else { 1 },
-            pool,
-            rejects: Rejects::new(settings, context)?,
-            input: wiring.input("records")?,
-            output: wiring.output("examples")?,
-        }))
+        let decode: DecodeRecord = |record, options| decode_frames(record, options).map(Video::Frames);
+        decoding(decode, options, config.workers, settings, wiring, context)
     }
+}
+
+/// The key `workers` of a stage that decodes.
+pub(crate) fn workers_key() -> KeySpec {
+    let doc = "Threads that decode. The order is kept whatever it is.";
+    KeySpec::new("workers", KeyKind::Integer(1..=256), doc).default(1).unit("threads").free()
+}
+
+/// The stage that decodes `records` to `examples`.
+pub(crate) fn decoding(
+    decode: DecodeRecord,
+    options: DecodeOptions,
+    workers: usize,
+    settings: &Settings,
+    wiring: &mut Wiring,
+    context: &StageContext,
+) -> Result<Box<dyn Stage>, Failure> {
+    let pool = match workers {
+        1 => None,
+        n => Some(
+            ThreadPoolBuilder::new()
+                .num_threads(n)
+                .thread_name(|i| format!("decode-{i}"))
+                .build()
+                .map_err(|e| Failure::internal(format!("cannot start {n} decode threads: {e}")))?,
+        ),
+    };
+    Ok(Box::new(Decode {
+        decode,
+        options: Arc::new(options),
+        epoch: Start::of(context)?.epoch,
+        chunk: if pool.is_some() { workers * CHUNK_PER_WORKER } else { 1 },
+        pool,
+        rejects: Rejects::new(settings, context)?,
+        input: wiring.input("records")?,
+        output: wiring.output("examples")?,
+    }))
 }
 
 impl Stage for Decode {
@@ -148,11 +166,11 @@ impl Stage for Decode {
 
 impl Decode {
     fn decode(&mut self, chunk: &mut Vec<Lazy<Record>>) -> Result<(), StageError> {
-        let options = &self.options;
+        let (decode, options) = (self.decode, &self.options);
         let decode = |record: Lazy<Record>| -> (u64, Decoded) {
             let position = record.position();
             match record.into_parts() {
-                Ok(record) => (position, decode_frames(&record, options).map(Ok)),
+                Ok(record) => (position, decode(&record, options).map(Ok)),
                 Err(deferred) => (position, Ok(Err(deferred))),
             }
         };
@@ -179,12 +197,12 @@ impl Decode {
         if let Some(reason) = self.rejects.known(&origin) {
             return Ok(self.rejects.reject_again(&origin, reason)?);
         }
-        let options = self.options.clone();
-        let load: Loader<Example> =
-            Arc::new(move |origin| decode_frames(&load(origin)?, &options).map_err(data_changed));
+        let (decode, options) = (self.decode, self.options.clone());
+        let load: Loader<Video> =
+            Arc::new(move |origin| decode(&load(origin)?, &options).map_err(data_changed));
         self.output.send(Lazy::deferred(position, Deferred { origin, load, bytes }))
     }
 }
 
 /// A video, or a record that is still to be read, or a bad record.
-type Decoded = Result<Result<Example, Deferred<Record>>, RecordError>;
+type Decoded = Result<Result<Video, Deferred<Record>>, RecordError>;

@@ -1,11 +1,12 @@
-//! `nextvlad_forward`: logits of a step's videos, with the tape in training.
+//! `nextvlad_forward`, `logistic_forward`, `mixture_of_experts_forward`: logits of a step's videos, with the tape in
+//! training.
 //!
 //! Laws: in training, step n is computed with weights version n; the result does not depend on how many devices the
 //! shards are spread over.
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, WithDType};
 use framewise_pipeline::{
     Component, Failure, Input, InputPort, KeyKind, KeySpec, Output, OutputPort, Packet, PayloadType, Ports,
     Settings, Stage, StageContext, StageError, Wiring,
@@ -13,12 +14,12 @@ use framewise_pipeline::{
 
 use crate::device::{self, check_devices, devices_key};
 use crate::model::{DeviceBatch, Dropout, Model, Weights};
-use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_config, nextvlad_keys, weights_of};
+use crate::model_kind::ModelKind;
 use crate::parallel::per_device;
-use crate::payload::{Batch, ForwardPass, ForwardShard, Step, WeightsVersion, rows_of};
+use crate::payload::{Batch, Features, ForwardPass, ForwardShard, Step, WeightsVersion};
 
-/// The stage type.
-pub(crate) struct NextVladForward;
+/// The stage type of each model.
+pub(crate) struct ModelForward(pub(crate) ModelKind);
 
 struct Forward {
     model: Arc<dyn Model>,
@@ -38,15 +39,31 @@ struct Replicas {
     per_device: Vec<Arc<Weights>>,
 }
 
-impl Component for NextVladForward {
+impl Component for ModelForward {
     fn type_name(&self) -> &'static str {
-        "nextvlad_forward"
+        match self.0 {
+            ModelKind::NextVlad => "nextvlad_forward",
+            ModelKind::Logistic => "logistic_forward",
+            ModelKind::MixtureOfExperts => "mixture_of_experts_forward",
+        }
     }
 
     fn doc(&self) -> &'static str {
-        "Computes NeXtVLAD's logits for every shard of a step. In mode train it takes a new version of the weights for \
-         each step and keeps the tape for backward; in mode evaluate it uses running statistics and the one version it \
-         gets."
+        match self.0 {
+            ModelKind::NextVlad => {
+                "Computes NeXtVLAD's logits for every shard of a step. In mode train it takes a new version of the weights for \
+                 each step and keeps the tape for backward; in mode evaluate it uses running statistics and the one version it \
+                 gets."
+            }
+            ModelKind::Logistic => {
+                "Computes the logits of logistic regression on video-level features, for every shard of a step; modes as in \
+                 nextvlad_forward. The baseline `LogisticModel` of YouTube-8M's starter code."
+            }
+            ModelKind::MixtureOfExperts => {
+                "Computes the logits of a mixture of logistic experts on video-level features, for every shard of a step; modes \
+                 as in nextvlad_forward. The baseline `MoeModel` of YouTube-8M's starter code."
+            }
+        }
     }
 
     fn keys(&self) -> Vec<KeySpec> {
@@ -59,24 +76,22 @@ impl Component for NextVladForward {
             .default("train"),
             devices_key(),
         ];
-        keys.extend(nextvlad_keys());
+        keys.extend(self.0.keys());
         keys
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let config = nextvlad_config(settings);
-        let rows = rows_of::<Step>(Some((config.rgb_size as u64, config.audio_size as u64)));
         Ports {
             inputs: vec![
-                InputPort::new::<Step>("batches", rows),
-                InputPort::new::<WeightsVersion>("weights", weights_of(settings)),
+                InputPort::new::<Step>("batches", self.0.videos::<Step>(settings)),
+                InputPort::new::<WeightsVersion>("weights", self.0.weights(settings)),
             ],
             outputs: vec![OutputPort::new::<ForwardPass>("passes", PayloadType::of::<ForwardPass>(), 1)],
         }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
-        let mut problems = check_nextvlad(settings);
+        let mut problems = self.0.check(settings);
         problems.extend(check_devices(settings));
         problems
     }
@@ -92,7 +107,7 @@ impl Component for NextVladForward {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         Ok(Box::new(Forward {
-            model: nextvlad(settings)?,
+            model: self.0.model(settings)?,
             devices: device::open(&device::names(settings))?,
             training: settings.text("mode") == "train",
             seed: context.seed,
@@ -197,14 +212,39 @@ impl Forward {
     }
 }
 
-/// The packed frames of a batch as tensors on a device.
+/// The features of a batch as tensors on a device.
 pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<DeviceBatch> {
-    let frames = batch.frames();
-    let rows = |data: &[u8]| Tensor::from_slice(data, (frames, data.len() / frames.max(1)), device);
-    Ok(DeviceBatch { rgb: rows(&batch.rgb)?, audio: rows(&batch.audio)?, lengths: batch.lengths.clone() })
+    fn rows<T: WithDType>(data: &[T], rows: usize, device: &Device) -> candle_core::Result<Tensor> {
+        Tensor::from_slice(data, (rows, data.len() / rows.max(1)), device)
+    }
+    Ok(match &batch.features {
+        Features::Frames { lengths, rgb, audio } => {
+            let frames = lengths.iter().sum();
+            DeviceBatch {
+                rgb: rows(rgb, frames, device)?,
+                audio: rows(audio, frames, device)?,
+                lengths: lengths.clone(),
+            }
+        }
+        Features::Means { rgb, audio } => {
+            let videos = batch.videos();
+            DeviceBatch {
+                rgb: rows(rgb, videos, device)?,
+                audio: rows(audio, videos, device)?,
+                lengths: vec![1; videos],
+            }
+        }
+    })
 }
 
 fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
+    if weights.model.name() != model.name() {
+        return Err(Failure::config(format!(
+            "the weights belong to model `{}`, this stage computes `{}`",
+            weights.model.name(),
+            model.name()
+        )));
+    }
     let wanted = model.parameters();
     for (spec, tensor) in wanted.iter().zip(&weights.parameters) {
         if tensor.dims() != spec.shape {

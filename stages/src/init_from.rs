@@ -28,7 +28,7 @@ pub(crate) fn start(
     context: &StageContext,
     device: &Device,
 ) -> Result<Weights, Failure> {
-    let mut named = tensors(path)?;
+    let mut named = tensors(path, &**model)?;
     if let Some(classes) = other_classes(&named, model.as_ref()) {
         for (index, spec) in model.parameters().iter().enumerate() {
             let Some((_, tensor)) = named.iter_mut().find(|(name, _)| *name == spec.name) else { continue };

@@ -28,8 +28,10 @@ mod init_from;
 mod ledger;
 mod load_weights;
 mod loss;
+mod mean_pool;
 mod metrics;
 mod model_keys;
+mod model_kind;
 mod nonfinite;
 mod optimizer;
 mod parallel;
@@ -45,6 +47,7 @@ mod shuffle;
 mod synthetic_source;
 mod tfrecord_writer;
 mod top_k;
+mod video_decode;
 mod writers;
 
 pub use eigenvalues::apply as apply_eigenvalues;

@@ -14,7 +14,7 @@ use framewise_pipeline::{
 use crate::forward::compute_failure;
 use crate::import::Format;
 use crate::model::{Model, Weights};
-use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::model_kind::{ModelKind, model_keys};
 use crate::nonfinite;
 use crate::payload::WeightsVersion;
 use crate::store::{self, StoreError};
@@ -51,19 +51,23 @@ impl Component for LoadWeights {
             )
             .required(),
         ];
-        keys.extend(nextvlad_keys());
+        keys.extend(model_keys());
         keys
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
         Ports {
             inputs: vec![],
-            outputs: vec![OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1)],
+            outputs: vec![OutputPort::new::<WeightsVersion>(
+                "weights",
+                ModelKind::of(settings).weights(settings),
+                1,
+            )],
         }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
-        check_nextvlad(settings)
+        ModelKind::of(settings).check(settings)
     }
 
     fn build(
@@ -72,11 +76,15 @@ impl Component for LoadWeights {
         wiring: &mut Wiring,
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
+        let model = ModelKind::of(settings).model(settings)?;
         let version = match context.resources.get::<InjectedWeights>() {
-            Some(injected) => injected.0.clone(),
+            Some(injected) => {
+                check_model(injected.0.weights.model.name(), &*model)?;
+                injected.0.clone()
+            }
             None => {
                 let path = PathBuf::from(settings.text("path"));
-                let weights = read(&path, &nextvlad(settings)?, &Device::Cpu)?;
+                let weights = read(&path, &model, &Device::Cpu)?;
                 WeightsVersion { version: 0, weights: Arc::new(weights) }
             }
         };
@@ -95,7 +103,7 @@ impl Stage for Loading {
 /// # Errors
 /// `NotFound` (66) when there is nothing at `path`; `Data` (65) when the file is damaged or does not fit the model.
 pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
-    weights_from(path, tensors(path)?, model, device)
+    weights_from(path, tensors(path, &**model)?, model, device)
 }
 
 /// Weights for `model` from tensors that were read from `path`.
@@ -122,8 +130,8 @@ pub(crate) fn weights_from(
 /// The tensors of a checkpoint, run directory or weights file, by name.
 ///
 /// # Errors
-/// As [`read`]; a file that `framewise import` reads is told to go there.
-pub(crate) fn tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
+/// As [`read`]; a checkpoint of another model than `model` is refused, and a file that `framewise import` reads is told to go there.
+pub(crate) fn tensors(path: &Path, model: &dyn Model) -> Result<Vec<(String, Tensor)>, Failure> {
     // What cannot be looked at is told by `load_weights`.
     if let Ok(Some(format @ (Format::Pickle | Format::Npz))) = Format::of_file(path) {
         return Err(Failure::data(format!(
@@ -132,7 +140,30 @@ pub(crate) fn tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
             format.what()
         )));
     }
+    if let Some(name) = stored_model(path)? {
+        check_model(&name, model).map_err(|e| Failure::data(format!("{}: {e}", path.display())))?;
+    }
     store::load_weights(path).map_err(store_failure)
+}
+
+/// Name of the model that a checkpoint belongs to; a bare weights file does not say.
+fn stored_model(path: &Path) -> Result<Option<String>, Failure> {
+    if path.is_file() {
+        return Ok(None);
+    }
+    let checkpoint = store::describe(path).map_err(store_failure)?.checkpoint;
+    Ok(checkpoint.and_then(|c| c.model.get("name").and_then(|name| name.as_str()).map(str::to_owned)))
+}
+
+/// Refuses weights of another kind of model, whose tensors may have the same names.
+pub(crate) fn check_model(name: &str, model: &dyn Model) -> Result<(), Failure> {
+    if name == model.name() {
+        return Ok(());
+    }
+    Err(Failure::config(format!(
+        "the weights belong to model `{name}`, the graph's model is `{}`",
+        model.name()
+    )))
 }
 
 /// The failure of writing or reading a checkpoint.

@@ -1,14 +1,13 @@
-//! The keys that describe a model, for every stage that needs to know it.
+//! The keys that describe a NeXtVLAD, for every stage that needs to know it.
 //!
 //! Law: one table serves all of them, so that a preset means the same everywhere.
 
 use std::sync::Arc;
 
-use framewise_pipeline::{Dim, Failure, KeyKind, KeySpec, PayloadType, Settings};
+use framewise_pipeline::{Failure, KeyKind, KeySpec, Settings};
 use toml::Value;
 
 use crate::model::{Model, NextVlad, NextVladConfig};
-use crate::payload::WeightsVersion;
 
 const SIZE: KeyKind = KeyKind::Integer(1..=1 << 24);
 
@@ -121,16 +120,6 @@ pub(crate) fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)>
 pub(crate) fn nextvlad(settings: &Settings) -> Result<Arc<dyn Model>, Failure> {
     let model = NextVlad::new(nextvlad_config(settings)).map_err(|e| Failure::config(e.to_string()))?;
     Ok(Arc::new(model))
-}
-
-/// The `weights` payload of the model that the settings describe: every parameter with its shape.
-pub(crate) fn weights_of(settings: &Settings) -> PayloadType {
-    let payload = PayloadType::of::<WeightsVersion>();
-    // A model that cannot be is reported by `check`; its edges are not.
-    let Ok(model) = nextvlad(settings) else { return payload };
-    model.parameters().into_iter().fold(payload, |payload, parameter| {
-        payload.tensor(parameter.name, "f32", parameter.shape.iter().map(|n| Dim::Fixed(*n as u64)).collect())
-    })
 }
 
 fn defaults() -> toml::Table {

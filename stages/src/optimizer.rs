@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::device::{self, check_devices, devices_key};
 use crate::forward::compute_failure;
 use crate::model::{BatchMoments, Model, Weights};
-use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_keys, weights_of};
+use crate::model_kind::{FRAME_LEVEL, MODEL, ModelKind, model_keys};
 use crate::nonfinite::{self, Policy};
 use crate::optim::{
     Adam, AdamConfig, Clip, EpsilonPlace, Moments, Schedule, ScheduleKind, Updated, all_finite,
@@ -133,7 +133,9 @@ impl Component for Optimizer {
             KeySpec::new("l2", KeyKind::Float(0.0..=1e3), "Adds l2·w to the gradient of l2_parameters.").default(1e-5),
             KeySpec::new("l2_parameters", KeyKind::Texts, "Parameters that l2 applies to.").default(toml::Value::Array(
                 vec!["classifier.weight".into(), "classifier.bias".into()],
-            )),
+            ))
+            .default_with(MODEL, &["logistic"], vec!["classifier.weight"])
+            .default_with(MODEL, &["mixture_of_experts"], vec!["gates.weight", "experts.weight"]),
             KeySpec::new(
                 "clip",
                 KeyKind::OneOf(&["off", "global", "per_variable"]),
@@ -160,10 +162,11 @@ impl Component for Optimizer {
                 KeyKind::Path,
                 "The .npy file of the YouTube-8M PCA release: visual features are multiplied with sqrt(eigenvalue) + 1e-4, \
                  which reverses the whitening. The factors become part of the weights. Without it they are 1.",
-            ),
+            )
+            .only_with(MODEL, FRAME_LEVEL),
             devices_key(),
         ];
-        keys.extend(nextvlad_keys());
+        keys.extend(model_keys());
         keys
     }
 
@@ -171,14 +174,15 @@ impl Component for Optimizer {
         Ports {
             inputs: vec![InputPort::new::<Update>("gradients", PayloadType::of::<Update>())],
             outputs: vec![
-                OutputPort::new::<WeightsVersion>("weights", weights_of(settings), 1).delayed(),
+                OutputPort::new::<WeightsVersion>("weights", ModelKind::of(settings).weights(settings), 1)
+                    .delayed(),
                 OutputPort::new::<TrainState>("states", PayloadType::of::<TrainState>(), 1),
             ],
         }
     }
 
     fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
-        let mut problems = check_nextvlad(settings);
+        let mut problems = ModelKind::of(settings).check(settings);
         problems.extend(check_devices(settings));
         if let Ok(config) = settings.parse::<Config>() {
             if config.milestone_epochs.len() != config.milestone_factors.len() {
@@ -191,7 +195,8 @@ impl Component for Optimizer {
             if !config.milestone_epochs.is_sorted_by(|a, b| a < b) {
                 problems.push(("milestone_epochs", "milestones must ascend".into()));
             }
-            let names: Vec<_> = nextvlad(settings).map(|m| m.parameters()).unwrap_or_default();
+            let names: Vec<_> =
+                ModelKind::of(settings).model(settings).map(|m| m.parameters()).unwrap_or_default();
             let unknown = config.l2_parameters.iter().filter(|name| !names.iter().any(|p| p.name == **name));
             if !names.is_empty() {
                 problems
@@ -208,7 +213,7 @@ impl Component for Optimizer {
         context: &StageContext,
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
-        let model = nextvlad(settings)?;
+        let model = ModelKind::of(settings).model(settings)?;
         // The weights live on the first device; forward copies them to the others.
         let device = device::open(&device::names(settings)[..1])?.remove(0);
         let restored = match context.resources.get::<Resume>() {

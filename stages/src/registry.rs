@@ -8,10 +8,12 @@ use crate::batch::BatchVideos;
 use crate::checkpoint::CheckpointStage;
 use crate::decode::Yt8mDecode;
 use crate::evaluate::Evaluate;
-use crate::forward::NextVladForward;
+use crate::forward::ModelForward;
 use crate::load_weights::LoadWeights;
 use crate::loss::Loss;
+use crate::mean_pool::MeanPool;
 use crate::metrics::MetricsStage;
+use crate::model_kind::ModelKind;
 use crate::optimizer::Optimizer;
 use crate::predict::Predict;
 use crate::reader::TfrecordReader;
@@ -21,6 +23,7 @@ use crate::shuffle::Shuffle;
 use crate::synthetic_source::SyntheticSource;
 use crate::tfrecord_writer::TfrecordWriter;
 use crate::top_k::TopK;
+use crate::video_decode::Yt8mVideoDecode;
 use crate::writers::{CsvWriter, JsonlWriter};
 
 /// Every stage type of this crate.
@@ -29,11 +32,15 @@ pub fn registry() -> Registry {
         .with(TfrecordReader)
         .with(SyntheticSource)
         .with(Yt8mDecode)
+        .with(Yt8mVideoDecode)
+        .with(MeanPool)
         .with(Shuffle)
         .with(BatchVideos)
         .with(Shard)
         .with(LoadWeights)
-        .with(NextVladForward)
+        .with(ModelForward(ModelKind::NextVlad))
+        .with(ModelForward(ModelKind::Logistic))
+        .with(ModelForward(ModelKind::MixtureOfExperts))
         .with(Loss)
         .with(Backward)
         .with(AllReduce)

@@ -9,7 +9,7 @@ use framewise_pipeline::{
     StageContext, StageError, Transform, Wiring,
 };
 
-use crate::payload::{Batch, Step, rows_of};
+use crate::payload::{Batch, Step, any_of};
 
 /// The stage type.
 pub(crate) struct Shard;
@@ -35,10 +35,8 @@ impl Component for Shard {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Step>("batches", rows_of::<Step>(None))],
-            outputs: vec![
-                OutputPort::new::<Step>("batches", rows_of::<Step>(None), 2).shaped_like("batches"),
-            ],
+            inputs: vec![InputPort::new::<Step>("batches", any_of::<Step>())],
+            outputs: vec![OutputPort::new::<Step>("batches", any_of::<Step>(), 2).shaped_like("batches")],
         }
     }
 

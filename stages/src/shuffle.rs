@@ -11,7 +11,7 @@ use framewise_pipeline::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::payload::{Example, Lazy, rows_of};
+use crate::payload::{Lazy, Video, any_of};
 use crate::random;
 use crate::resume::Start;
 
@@ -23,7 +23,7 @@ struct Shuffling {
     /// The epoch whose videos are in the buffer.
     epoch: u64,
     random: ChaCha8Rng,
-    buffer: Vec<Lazy<Example>>,
+    buffer: Vec<Lazy<Video>>,
     size: usize,
 }
 
@@ -44,10 +44,9 @@ impl Component for Shuffle {
 
     fn ports(&self, _settings: &Settings) -> Ports {
         Ports {
-            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
+            inputs: vec![InputPort::new::<Lazy<Video>>("examples", any_of::<Video>())],
             outputs: vec![
-                OutputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None), 64)
-                    .shaped_like("examples"),
+                OutputPort::new::<Lazy<Video>>("examples", any_of::<Video>(), 64).shaped_like("examples"),
             ],
         }
     }
@@ -71,13 +70,13 @@ impl Component for Shuffle {
 }
 
 impl Transform for Shuffling {
-    type In = Lazy<Example>;
-    type Out = Lazy<Example>;
+    type In = Lazy<Video>;
+    type Out = Lazy<Video>;
 
     fn process(
         &mut self,
-        example: Lazy<Example>,
-        out: &mut Emitter<'_, Lazy<Example>>,
+        example: Lazy<Video>,
+        out: &mut Emitter<'_, Lazy<Video>>,
     ) -> Result<(), StageError> {
         if self.buffer.len() < self.size {
             self.buffer.push(example);
@@ -87,7 +86,7 @@ impl Transform for Shuffling {
         out.emit(std::mem::replace(&mut self.buffer[place], example))
     }
 
-    fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, Lazy<Example>>) -> Result<(), StageError> {
+    fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         let Mark::EpochEnd { epoch } = mark;
         self.empty(out)?;
         self.epoch = epoch + 1;
@@ -95,13 +94,13 @@ impl Transform for Shuffling {
         Ok(())
     }
 
-    fn at_end(&mut self, out: &mut Emitter<'_, Lazy<Example>>) -> Result<(), StageError> {
+    fn at_end(&mut self, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         self.empty(out)
     }
 }
 
 impl Shuffling {
-    fn empty(&mut self, out: &mut Emitter<'_, Lazy<Example>>) -> Result<(), StageError> {
+    fn empty(&mut self, out: &mut Emitter<'_, Lazy<Video>>) -> Result<(), StageError> {
         // Fisher and Yates from the back: the place drawn leaves, the last one takes it.
         while !self.buffer.is_empty() {
             let place = random::below(&mut self.random, self.buffer.len() as u64) as usize;

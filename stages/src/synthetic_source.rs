@@ -11,7 +11,7 @@ use framewise_pipeline::{
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::payload::{Deferred, Example, Lazy, Loader, rows_of};
+use crate::payload::{Deferred, Lazy, Loader, Video, rows_of};
 use crate::resume::Start;
 use crate::synthetic::{SyntheticConfig, SyntheticVideos};
 
@@ -33,7 +33,7 @@ struct Source {
     config: Config,
     videos: Arc<SyntheticVideos>,
     pool: rayon::ThreadPool,
-    output: Output<Lazy<Example>>,
+    output: Output<Lazy<Video>>,
     start: Start,
 }
 
@@ -94,10 +94,10 @@ impl Component for SyntheticSource {
     }
 
     fn ports(&self, settings: &Settings) -> Ports {
-        let sizes = Some((settings.integer("rgb_size"), settings.integer("audio_size")));
+        let sizes = (settings.integer("rgb_size"), settings.integer("audio_size"));
         Ports {
             inputs: vec![],
-            outputs: vec![OutputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(sizes), 64)],
+            outputs: vec![OutputPort::new::<Lazy<Video>>("examples", rows_of::<Video>(sizes), 64)],
         }
     }
 
@@ -159,7 +159,7 @@ impl Stage for Source {
                 let draw = || (first..end).into_par_iter().map(|i| self.videos.video(i)).collect::<Vec<_>>();
                 let drawn = self.pool.install(draw);
                 for (index, example) in (first..).zip(drawn) {
-                    self.output.send(Lazy::ready(index, example))?;
+                    self.output.send(Lazy::ready(index, Video::Frames(example)))?;
                 }
                 first = end;
             }
@@ -171,9 +171,9 @@ impl Stage for Source {
 }
 
 impl Source {
-    fn undrawn(&self, index: u64) -> Lazy<Example> {
+    fn undrawn(&self, index: u64) -> Lazy<Video> {
         let videos = self.videos.clone();
-        let load: Loader<Example> = Arc::new(move |origin| Ok(videos.video(origin.record)));
+        let load: Loader<Video> = Arc::new(move |origin| Ok(Video::Frames(videos.video(origin.record))));
         Lazy::deferred(index, Deferred { origin: self.videos.origin(index), load, bytes: 0 })
     }
 }

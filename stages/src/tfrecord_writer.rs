@@ -1,4 +1,4 @@
-//! `tfrecord_writer`: videos as YouTube-8M frame-level TFRecords.
+//! `tfrecord_writer`: videos as YouTube-8M TFRecords.
 //!
 //! Laws: each file appears complete or not at all; video i goes to file i mod `shards`.
 
@@ -10,9 +10,9 @@ use framewise_pipeline::{
     StageError, Wiring,
 };
 
-use crate::payload::{Example, Lazy, rows_of};
+use crate::payload::{Lazy, Video, any_of};
 use crate::store::AtomicFile;
-use crate::tfrecord::{Compression, RecordWriter, encode_frames};
+use crate::tfrecord::{Compression, RecordWriter, encode_frames, encode_video};
 use crate::writers::output_path;
 
 /// The stage type.
@@ -21,7 +21,7 @@ pub(crate) struct TfrecordWriter;
 struct Writing {
     files: Vec<PathBuf>,
     compression: Compression,
-    input: Input<Lazy<Example>>,
+    input: Input<Lazy<Video>>,
     context: StageContext,
 }
 
@@ -31,8 +31,9 @@ impl Component for TfrecordWriter {
     }
 
     fn doc(&self) -> &'static str {
-        "Writes videos as YouTube-8M frame-level TFRecords (tf.train.SequenceExample), in turn to one file or several. The \
-         files appear when all are complete."
+        "Writes videos as YouTube-8M TFRecords, in turn to one file or several: frame-level ones as \
+         tf.train.SequenceExample, video-level ones (of `mean_pool`, say) as tf.train.Example. The files appear when all \
+         are complete."
     }
 
     fn keys(&self) -> Vec<KeySpec> {
@@ -51,10 +52,7 @@ impl Component for TfrecordWriter {
     }
 
     fn ports(&self, _settings: &Settings) -> Ports {
-        Ports {
-            inputs: vec![InputPort::new::<Lazy<Example>>("examples", rows_of::<Example>(None))],
-            outputs: vec![],
-        }
+        Ports { inputs: vec![InputPort::new::<Lazy<Video>>("examples", any_of::<Video>())], outputs: vec![] }
     }
 
     fn build(
@@ -99,11 +97,15 @@ impl Stage for Writing {
         let mut videos = 0;
         loop {
             match self.input.recv()? {
-                Packet::Item(example) => {
-                    let example = example.load()?;
+                Packet::Item(video) => {
+                    let video = video.load()?;
                     let count = writers.len();
                     let writer = &mut writers[videos % count];
-                    writer.write(&encode_frames(&example)).map_err(Failure::cannot_write)?;
+                    let record = match &video {
+                        Video::Frames(example) => encode_frames(example),
+                        Video::Means(example) => encode_video(example),
+                    };
+                    writer.write(&record).map_err(Failure::cannot_write)?;
                     videos += 1;
                 }
                 Packet::Mark(_) => {}

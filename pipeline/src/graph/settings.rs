@@ -82,13 +82,30 @@ pub(crate) fn resolve<'r>(
     };
     let specs = component.keys();
     let keys = specs.iter().map(|s| s.name).collect::<Vec<_>>();
-    for name in &names {
-        if let Some(mut config) = configs.apply(name) {
-            config.used_by(&written.name, component.type_name(), &keys);
+    // Keys that depend on others come after those.
+    let (dependent, free): (Vec<_>, Vec<_>) =
+        specs.into_iter().partition(|s| s.only_with.is_some() || !s.defaults_with.is_empty());
+    let mut wrong = Vec::new();
+    for spec in &free {
+        let sound = std::mem::replace(&mut draft.sound, true);
+        setting(spec, written, configs, &names, graph_file, &mut draft, loading);
+        wrong.extend((!draft.sound).then_some(spec.name));
+        draft.sound &= sound;
+    }
+    let mut known = free.iter().map(|s| s.name).collect::<Vec<_>>();
+    for spec in dependent {
+        if spec.only_with.is_some_and(|choice| wrong.contains(&choice.key)) {
+            // Nothing is known of this key before the one that decides over it is right.
+            known.push(spec.name);
+        } else if let Some(spec) = chosen(spec, written, &mut draft, loading) {
+            known.push(spec.name);
+            setting(&spec, written, configs, &names, graph_file, &mut draft, loading);
         }
     }
-    for spec in &specs {
-        setting(spec, written, configs, &names, graph_file, &mut draft, loading);
+    for name in &names {
+        if let Some(mut config) = configs.apply(name) {
+            config.used_by(&written.name, component.type_name(), &known);
+        }
     }
     draft.ports = component.ports(&draft.settings);
     for entry in &written.entries {
@@ -184,6 +201,37 @@ fn config_names(
         loading.report.push(diagnostic);
     }
     found.into_iter().map(|(_, name)| name).collect()
+}
+
+/// The key as it is with the values of the keys that it depends on; `None` where it does not apply, after a report
+/// if it stands in the stage all the same.
+fn chosen(
+    mut spec: KeySpec,
+    written: &WrittenStage,
+    draft: &mut Draft<'_>,
+    loading: &mut Loading<'_>,
+) -> Option<KeySpec> {
+    let value = |key: &str| draft.settings.get(key).and_then(Value::as_str).unwrap_or_default();
+    let default = spec.defaults_with.iter().find(|(choice, _)| choice.words.contains(&value(choice.key)));
+    if let Some((_, value)) = default {
+        spec.default = Some(value.clone());
+    }
+    let Some(choice) = spec.only_with.filter(|choice| !choice.words.contains(&value(choice.key))) else {
+        return Some(spec);
+    };
+    let entry = written.entry(spec.name)?;
+    let (stage, decided) = (words::name(&draft.name), words::quoted(value(choice.key)));
+    let message =
+        format!("`{}` of stage {stage} has no effect: its `{}` is {decided}", spec.name, choice.key);
+    let with = words::list(choice.words.iter().copied(), "or");
+    let diagnostic = Diagnostic::error(entry.place, message)
+        .help(format!("remove it; it goes with `{}` {with}", choice.key));
+    loading.report.push(match draft.origins.get(choice.key) {
+        Some(&place) => diagnostic.also(place, format!("`{}` is chosen here", choice.key)),
+        None => diagnostic,
+    });
+    draft.sound = false;
+    None
 }
 
 fn setting(

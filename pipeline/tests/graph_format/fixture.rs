@@ -164,6 +164,17 @@ fn writer_keys() -> Vec<KeySpec> {
     ]
 }
 
+/// `sugar` belongs to the rich kind alone, and `cups` has another default there.
+fn coffee_keys() -> Vec<KeySpec> {
+    vec![
+        KeySpec::new("sugar", KeyKind::Integer(1..=9), "Lumps of sugar.")
+            .default(3)
+            .only_with("kind", &["rich"]),
+        KeySpec::new("cups", KeyKind::Integer(1..=9), "Cups.").default(1).default_with("kind", &["rich"], 2),
+        KeySpec::new("kind", KeyKind::OneOf(&["plain", "rich"]), "Its kind.").default("plain"),
+    ]
+}
+
 fn no_keys() -> Vec<KeySpec> {
     Vec::new()
 }
@@ -172,7 +183,7 @@ fn fake(name: &'static str, keys: fn() -> Vec<KeySpec>, ports: fn(&Settings) -> 
     Fake { name, keys, ports, check: |_| Vec::new() }
 }
 
-/// The types above; `relay` is batches to batches, `other_batch` sends another type of the same name.
+/// The types above; `coffee` has keys that depend on another; `relay` is batches to batches, `other_batch` sends another type of the same name.
 pub(crate) fn registry() -> Registry {
     Registry::new()
         .with(fake("reader", reader_keys, |_| Ports {
@@ -200,6 +211,7 @@ pub(crate) fn registry() -> Registry {
             inputs: vec![input::<Logits>("logits")],
             outputs: Vec::new(),
         }))
+        .with(fake("coffee", coffee_keys, |_| Ports::default()))
         .with(fake("report", no_keys, |_| Ports {
             inputs: vec![input::<Reports>("reports")],
             outputs: Vec::new(),

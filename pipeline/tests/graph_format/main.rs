@@ -2,6 +2,7 @@
 
 mod accepted;
 mod connections;
+mod dependent_keys;
 mod drawing;
 mod fixture;
 mod hostile;

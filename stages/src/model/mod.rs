@@ -1,13 +1,14 @@
-//! NeXtVLAD as pure functions on candle tensors, with no stage and no channel in sight.
+//! NeXtVLAD and the video-level models as pure functions on candle tensors, with no stage and no channel in sight.
 //! The one law: a forward pass has no side effects. What a training step changes (running statistics) comes back as a
 //! value, and what it draws (dropout) is named from outside.
 //!
 //! - [`NextVlad`] is the model, [`NextVladConfig`] its shape and the choices on which the reference systems differ;
-//! - [`Weights`] is one version of its parameters and buffers, [`Gradients`] what [`backward`] makes of a loss;
-//! - every part exists twice: in plain tensor operations, which run on any device, and as fused kernels with
+//! - [`Logistic`] and [`MixtureOfExperts`] are YouTube-8M's baselines on the means of a video's frames;
+//! - [`Weights`] is one version of a model's parameters and buffers, [`Gradients`] what [`backward`] makes of a loss;
+//! - every part of NeXtVLAD exists twice: in plain tensor operations, which run on any device, and as fused kernels with
 //!   hand-written gradients for the CPU. [`Kernels`] chooses; tests hold both to the same golden values.
 //!
-//! Both are generic over `f32` and `f64`; the weights' type decides.
+//! All are generic over `f32` and `f64`; the weights' type decides.
 
 mod classify;
 mod config;
@@ -15,7 +16,11 @@ mod dropout;
 mod gradients;
 mod intermediates;
 mod kernels;
+mod logistic;
 mod loss;
+mod means;
+mod mixture;
+mod mixture_fused;
 mod moments;
 mod nextvlad;
 mod node;
@@ -33,6 +38,9 @@ pub use config::{
 pub use dropout::Dropout;
 pub use gradients::{Gradients, backward};
 pub(crate) use kernels::{Flat, Real, for_float};
+pub use logistic::{Logistic, LogisticConfig};
+pub use means::InputNorm;
+pub use mixture::{MixtureConfig, MixtureOfExperts};
 pub use moments::{BatchMoments, NormMoments};
 pub use nextvlad::{Kernels, NextVlad};
 pub(crate) use weights::draw;
@@ -74,14 +82,15 @@ pub struct BufferSpec {
     pub fill: f32,
 }
 
-/// Videos of one shard on one device, packed: the frames of all videos one after another, no padding.
+/// Videos of one shard on one device, packed: the frames of all videos one after another, no padding; or, for the
+/// video-level models, one row a video.
 #[derive(Clone, Debug)]
 pub struct DeviceBatch {
-    /// Visual rows, u8 [N, rgb_size].
+    /// Visual rows, u8 [N, rgb_size]; means are f32 or f64 [B, rgb_size].
     pub rgb: Tensor,
-    /// Audio rows, u8 [N, audio_size].
+    /// Audio rows, u8 [N, audio_size]; means are f32 or f64 [B, audio_size].
     pub audio: Tensor,
-    /// Frames of each video, each at least 1; their sum is N.
+    /// Frames of each video, each at least 1; their sum is N. All 1 for means.
     pub lengths: Vec<usize>,
 }
 
@@ -133,10 +142,10 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// Classes it scores.
     fn classes(&self) -> usize;
 
-    /// Bytes of a visual row.
+    /// Visual features of a frame or, at video level, of a video.
     fn rgb_size(&self) -> usize;
 
-    /// Bytes of an audio row.
+    /// Audio features of a frame or, at video level, of a video.
     fn audio_size(&self) -> usize;
 
     /// Its parameters, in the fixed order in which [`Weights`], [`Gradients`] and the optimiser hold them.

@@ -1,22 +1,20 @@
-//! A step's videos: packed frames, in one shard or several.
+//! A step's videos: packed features, in one shard or several.
 
 use std::sync::Arc;
 
-use framewise_pipeline::{Dim, Payload, PayloadType};
+use framewise_pipeline::{Failure, Payload};
 
-/// Videos packed for a device: the frames of all videos one after another, no padding.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+use super::{Features, Video};
+
+/// Videos packed for a device.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// The videos' ids, in order.
     pub ids: Vec<String>,
     /// Each video's labels, ascending.
     pub labels: Vec<Vec<u32>>,
-    /// Frames of each video, at least 1.
-    pub lengths: Vec<usize>,
-    /// Visual rows, u8 [Σ lengths, rgb_size].
-    pub rgb: Vec<u8>,
-    /// Audio rows, u8 [Σ lengths, audio_size].
-    pub audio: Vec<u8>,
+    /// Their features.
+    pub features: Features,
 }
 
 impl Batch {
@@ -27,29 +25,48 @@ impl Batch {
 
     /// Bytes of its rows.
     pub fn byte_len(&self) -> usize {
-        self.rgb.len() + self.audio.len()
+        self.features.byte_len()
     }
 
-    /// Frames of all videos.
-    pub fn frames(&self) -> usize {
-        self.lengths.iter().sum()
+    /// Adds a video at the end. The first one decides of which kind they are.
+    ///
+    /// # Errors
+    /// Internal: a video of the other kind; `check` lets no graph send both to one stage.
+    pub fn push(&mut self, video: Video) -> Result<(), Failure> {
+        match (&video, &self.features) {
+            _ if self.videos() > 0 => {}
+            (Video::Frames(_), Features::Means { .. }) => self.features = Features::default(),
+            (Video::Means(_), Features::Frames { .. }) => {
+                self.features = Features::Means { rgb: Vec::new(), audio: Vec::new() };
+            }
+            _ => {}
+        }
+        match (video, &mut self.features) {
+            (Video::Frames(example), Features::Frames { lengths, rgb, audio }) => {
+                lengths.push(example.frames);
+                rgb.extend_from_slice(&example.rgb);
+                audio.extend_from_slice(&example.audio);
+                self.ids.push(example.id);
+                self.labels.push(example.labels);
+            }
+            (Video::Means(example), Features::Means { rgb, audio }) => {
+                rgb.extend_from_slice(&example.mean_rgb);
+                audio.extend_from_slice(&example.mean_audio);
+                self.ids.push(example.id);
+                self.labels.push(example.labels);
+            }
+            _ => return Err(Failure::internal("a batch of frame-level and video-level videos")),
+        }
+        Ok(())
     }
 
     /// A part of the batch: `count` videos from `first` on.
     pub fn slice(&self, first: usize, count: usize) -> Batch {
         let end = first + count;
-        let frames_before: usize = self.lengths[..first].iter().sum();
-        let frames: usize = self.lengths[first..end].iter().sum();
-        let rows = |data: &[u8]| {
-            let width = if self.frames() == 0 { 0 } else { data.len() / self.frames() };
-            data[frames_before * width..(frames_before + frames) * width].to_vec()
-        };
         Batch {
             ids: self.ids[first..end].to_vec(),
             labels: self.labels[first..end].to_vec(),
-            lengths: self.lengths[first..end].to_vec(),
-            rgb: rows(&self.rgb),
-            audio: rows(&self.audio),
+            features: self.features.slice(self.videos(), first, count),
         }
     }
 }
@@ -94,14 +111,61 @@ impl Payload for Step {
     }
 }
 
-/// `examples` or `batches` whose rows are this wide, as ports declare them; without sizes the rows may be of
-/// any width.
-pub fn rows_of<T: Payload>(sizes: Option<(u64, u64)>) -> PayloadType {
-    let payload = PayloadType::of::<T>();
-    match sizes {
-        None => payload,
-        Some((rgb, audio)) => payload
-            .tensor("rgb", "u8", vec![Dim::Named("frames"), Dim::Fixed(rgb)])
-            .tensor("audio", "u8", vec![Dim::Named("frames"), Dim::Fixed(audio)]),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{Example, Origin, VideoExample};
+
+    fn origin() -> Origin {
+        Origin { file: std::path::Path::new("a").into(), record: 0, byte: 0 }
+    }
+
+    fn frames(id: &str, frames: usize) -> Video {
+        let (rgb, audio) = (vec![frames as u8; frames * 3], vec![7; frames * 2]);
+        Video::Frames(Example { id: id.into(), labels: vec![1], frames, rgb, audio, origin: origin() })
+    }
+
+    fn means(id: &str, value: f32) -> Video {
+        let (mean_rgb, mean_audio) = (vec![value; 3], vec![-value; 2]);
+        Video::Means(VideoExample { id: id.into(), labels: vec![2], mean_rgb, mean_audio, origin: origin() })
+    }
+
+    #[test]
+    fn a_slice_is_what_its_videos_alone_would_be() {
+        let kinds = [
+            ["a", "b", "c", "d"].map(|id| frames(id, id.as_bytes()[0] as usize - 95)),
+            ["a", "b", "c", "d"].map(|id| means(id, f32::from(id.as_bytes()[0]))),
+        ];
+        let pack = |videos: &[Video]| {
+            let mut batch = Batch::default();
+            videos.iter().for_each(|video| batch.push(video.clone()).unwrap());
+            batch
+        };
+        for videos in kinds {
+            let whole = pack(&videos);
+            for first in 0..4 {
+                for end in first + 1..=4 {
+                    assert_eq!(whole.slice(first, end - first), pack(&videos[first..end]));
+                }
+            }
+            // What is emptied takes the same kind again, and the other one too.
+            let mut next = Batch { features: whole.features.emptied(), ..Batch::default() };
+            next.push(videos[1].clone()).unwrap();
+            assert_eq!(next, pack(&videos[1..2]));
+        }
+    }
+
+    #[test]
+    fn the_two_kinds_do_not_mix() {
+        for (first, second) in [(frames("a", 1), means("b", 1.0)), (means("a", 1.0), frames("b", 1))] {
+            let mut batch = Batch::default();
+            batch.push(first).unwrap();
+            let before = batch.clone();
+            assert!(batch.push(second.clone()).is_err());
+            assert_eq!(batch, before);
+            let mut emptied = Batch { features: batch.features.emptied(), ..Batch::default() };
+            emptied.push(second).unwrap();
+            assert_eq!(emptied.videos(), 1);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod example;
+mod features;
 mod lazy;
 mod predictions;
 mod record;
@@ -12,8 +13,9 @@ mod training;
 
 use framewise_pipeline::Payload;
 
-pub use batch::{Batch, EpochProgress, Step, rows_of};
+pub use batch::{Batch, EpochProgress, Step};
 pub use example::{Example, VideoExample};
+pub use features::{Features, Sizes, Video, any_of, means_of, rows_of};
 pub use lazy::{Deferred, Lazy, Loader};
 pub use predictions::{Predictions, Ranked, RankedVideo};
 pub use record::{Origin, Record};
@@ -27,13 +29,5 @@ impl Payload for Record {
 
     fn byte_len(&self) -> usize {
         Record::byte_len(self)
-    }
-}
-
-impl Payload for Example {
-    const NAME: &'static str = "examples";
-
-    fn byte_len(&self) -> usize {
-        Example::byte_len(self)
     }
 }

@@ -1,0 +1,179 @@
+//! A mixture of logistic experts for every class: `MoeModel` of YouTube-8M's starter code.
+//!
+//! ```text
+//! a = x W_gatesᵀ                  [B, classes, M + 1]    no bias
+//! e = x W_expertsᵀ + b_experts    [B, classes, M]
+//! g = softmax(a) over M + 1
+//! p = Σ_m g_m · sigmoid(e_m)      the last gate leads to an expert that always says no
+//! ```
+//!
+//! The one law: the model's logits are `ln p − ln(1 − p)`, so that `sigmoid(logit)` is p and the loss of every other
+//! model is that of this one, finite for finite activations. They are computed without p:
+//!
+//! ```text
+//! ln p       = lse_m(a_m − softplus(−e_m))            − lse(a)
+//! ln (1 − p) = lse(a_m − softplus(e_m) …, a_{M+1})    − lse(a)
+//! ```
+//!
+//! The starter code computes p and puts a small number into the logarithms of its loss; where p is far from 0 and 1
+//! that is the same.
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::means::{self, InputNorm};
+use super::{
+    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, Kernels, LossForm, Model, ParameterSpec,
+    TrainForward, Weights, loss, mixture_fused,
+};
+
+/// Everything that defines a mixture of experts but its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MixtureConfig {
+    /// Mean visual features of a video. Default 1024.
+    pub rgb_size: usize,
+    /// Mean audio features of a video. Default 128.
+    pub audio_size: usize,
+    /// Classes. Default 3862.
+    pub classes: usize,
+    /// Experts M of a class, without the one that always says no. Default 2.
+    pub mixtures: usize,
+    /// Default `l2`.
+    pub input_norm: InputNorm,
+}
+
+impl Default for MixtureConfig {
+    fn default() -> Self {
+        Self { rgb_size: 1024, audio_size: 128, classes: 3862, mixtures: 2, input_norm: InputNorm::L2 }
+    }
+}
+
+impl MixtureConfig {
+    /// Every value that no model can have, one sentence each; empty if the configuration is sound.
+    pub fn check(&self) -> Vec<String> {
+        means::check_sizes(&[
+            ("rgb_size", self.rgb_size),
+            ("audio_size", self.audio_size),
+            ("classes", self.classes),
+            ("mixtures", self.mixtures),
+        ])
+    }
+}
+
+/// The model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixtureOfExperts {
+    /// Its shape; sound, see [`MixtureConfig::check`].
+    pub config: MixtureConfig,
+    /// Which implementation computes: [`Kernels::Plain`] or, for any other, a fused kernel on the CPU. Both give the
+    /// same numbers up to rounding.
+    pub kernels: Kernels,
+}
+
+impl MixtureOfExperts {
+    /// The model of a configuration; fails with everything [`MixtureConfig::check`] finds.
+    pub fn new(config: MixtureConfig) -> Result<Self> {
+        let errors = config.check();
+        if !errors.is_empty() {
+            candle_core::bail!("this mixture of experts cannot be: {}", errors.join("; "));
+        }
+        Ok(Self { config, kernels: Kernels::Auto })
+    }
+
+    fn logits(&self, weights: &Weights, batch: &DeviceBatch, parameters: &[Tensor]) -> Result<Tensor> {
+        means::check(self, weights)?;
+        let [gates, experts, bias] = parameters else {
+            candle_core::bail!("a mixture of experts has three tensors")
+        };
+        let (classes, mixtures) = (self.config.classes, self.config.mixtures);
+        let x = means::features(self, batch, self.config.input_norm, gates.dtype())?;
+        let videos = x.dim(0)?;
+        let fused = self.kernels != Kernels::Plain && x.device().is_cpu();
+        let gates = means::linear(&x, gates, fused)?;
+        let experts = means::linear(&x, experts, fused)?.broadcast_add(bias)?;
+        if fused {
+            return mixture_fused::logits(&gates, &experts, mixtures);
+        }
+        let gates = gates.reshape((videos, classes, mixtures + 1))?;
+        let experts = experts.reshape((videos, classes, mixtures))?;
+        let (chosen, none) = (gates.narrow(2, 0, mixtures)?, gates.narrow(2, mixtures, 1)?);
+        let yes = (&chosen - softplus(&experts.neg()?)?)?;
+        let no = Tensor::cat(&[&(&chosen - softplus(&experts)?)?, &none], 2)?;
+        log_sum_exp(&yes)? - log_sum_exp(&no)?
+    }
+}
+
+/// `ln(1 + e^x)`, whose gradient is the sigmoid at 0 too: both parts count 0 as positive.
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// `ln Σ e^x` over the last dimension, which goes.
+fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
+    let top = x.detach().max_keepdim(2)?;
+    let sum = x.broadcast_sub(&top)?.exp()?.sum_keepdim(2)?;
+    (sum.log()? + top)?.squeeze(2)
+}
+
+impl Model for MixtureOfExperts {
+    fn name(&self) -> &'static str {
+        "mixture_of_experts"
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "name": self.name(), "config": self.config })
+    }
+
+    fn classes(&self) -> usize {
+        self.config.classes
+    }
+
+    fn rgb_size(&self) -> usize {
+        self.config.rgb_size
+    }
+
+    fn audio_size(&self) -> usize {
+        self.config.audio_size
+    }
+
+    /// Rows are class after class, and within a class mixture after mixture, as the starter code's columns.
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let inputs = self.config.rgb_size + self.config.audio_size;
+        let gates = self.config.classes * (self.config.mixtures + 1);
+        let experts = self.config.classes * self.config.mixtures;
+        let matrix = |name: &str, outputs: usize| ParameterSpec {
+            name: name.into(),
+            shape: vec![outputs, inputs],
+            init: means::glorot(outputs, inputs),
+        };
+        vec![
+            matrix("gates.weight", gates),
+            matrix("experts.weight", experts),
+            ParameterSpec { name: "experts.bias".into(), shape: vec![experts], init: Init::Zeros },
+        ]
+    }
+
+    fn buffers(&self) -> Vec<BufferSpec> {
+        Vec::new()
+    }
+
+    fn forward_train(&self, weights: &Weights, batch: &DeviceBatch, _: &Dropout) -> Result<TrainForward> {
+        let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_tensor().clone()).collect();
+        let logits = self.logits(weights, batch, &parameters)?;
+        Ok(TrainForward { logits, moments: BatchMoments { layers: Vec::new() } })
+    }
+
+    fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
+        let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_detached_tensor()).collect();
+        self.logits(weights, batch, &parameters)
+    }
+
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        loss::loss(logits, labels, LossForm::Logits, logits.device().is_cpu())
+    }
+
+    fn fold_moments(&self, weights: &Weights, _: &[&BatchMoments]) -> Result<Vec<Tensor>> {
+        Ok(weights.buffers.clone())
+    }
+}
