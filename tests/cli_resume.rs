@@ -286,12 +286,14 @@ fn an_older_checkpoint_branches_off_into_a_directory_of_its_own() {
 #[test]
 fn a_directory_in_use_is_refused_and_can_be_read() {
     let desk = Desk::new();
-    let mut child = training(&desk, "text");
+    let (path, all) = (graph("quickstart.toml"), "stages.checkpoint.keep_last=1000000");
+    let steps = ["--set", "stages.checkpoint.every_steps=2", "--set", ENDLESS, "--set", all];
+    let mut child = start(&desk, &[&["run", &path, "--run-dir", "run"], &EVERY[..], &steps].concat());
     let pid = child.id();
     let endless = ["--set", ENDLESS];
     wait_until("a checkpoint", || {
-        desk.path("run/checkpoints").is_dir()
-            && names(&desk.path("run/checkpoints")).iter().any(|n| n.starts_with("step-"))
+        let checkpoints = desk.path("run/checkpoints");
+        checkpoints.is_dir() && names(&checkpoints).iter().any(|name| name.starts_with("step-"))
     });
     for name in ["run", "run/checkpoints"] {
         let said = quickstart(&desk, &[&["--resume", name], &endless[..]].concat()).expect(73);

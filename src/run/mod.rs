@@ -334,7 +334,8 @@ impl Prepared {
                 Format::Text => journal.log(Level::Warning, "", &text),
             }
         }
-        drop((outside, directory));
+        // Locked until the process is gone: a thread that hung in a stalled run may still write.
+        std::mem::forget((outside, directory));
         printed?;
         Ok(exit_code)
     }

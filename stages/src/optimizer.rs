@@ -150,7 +150,8 @@ impl Component for Optimizer {
                  the step, its videos and the first such tensor. skip: that update is left out, with a warning; weights and \
                  moments stay, the step counts, and `skipped_updates` of the results tells how often.",
             )
-            .default("stop"),
+            .default("stop")
+            .free(),
             KeySpec::new(
                 "init_from",
                 KeyKind::Path,
