@@ -16,15 +16,16 @@ use framewise_stages::store;
 use crate::cli_support::Desk;
 use crate::trial;
 
-const EPOCHS: u64 = 2;
+/// Of nine steps: 23 checkpoints and five evaluations.
+const EPOCHS: u64 = 5;
 
 /// When a session is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
     /// So long after its start: while it starts, resumes, or trains.
     Time(Duration),
-    /// So long after it began to write a checkpoint: beside it, in it or at its renaming.
-    Writing(Duration),
+    /// So long after it began to write its n-th checkpoint: in it, at its renaming, or just behind.
+    Writing(usize, Duration),
     /// When it has reported so many steps: whatever the machine's speed.
     Steps(usize),
 }
@@ -62,8 +63,8 @@ impl Random {
         let micros = Duration::from_micros;
         match self.below(8) {
             0..=2 => Moment::Time(micros(self.below(whole_run.as_micros() as u64))),
-            3..=5 => Moment::Writing(micros(self.below(4_000))),
-            _ => Moment::Steps(1 + self.below(6) as usize),
+            3..=5 => Moment::Writing(1 + self.below(6) as usize, micros(self.below(4_000))),
+            _ => Moment::Steps(1 + self.below(12) as usize),
         }
     }
 }
@@ -148,7 +149,8 @@ fn torment(
 /// Kills the program at the moment; `false` if it had ended by itself.
 fn kill_at(child: &mut Child, moment: Moment, run: &Path) -> bool {
     let start = Instant::now();
-    let unfinished_before = unfinished(run);
+    let mut begun = unfinished(run);
+    let begun_before = begun.len();
     let steps_before = lines(run);
     loop {
         if child.try_wait().unwrap().is_some() {
@@ -157,9 +159,13 @@ fn kill_at(child: &mut Child, moment: Moment, run: &Path) -> bool {
         match moment {
             Moment::Time(after) if start.elapsed() >= after => break,
             Moment::Steps(steps) if lines(run) >= steps_before + steps => break,
-            Moment::Writing(after) if unfinished(run).difference(&unfinished_before).next().is_some() => {
-                std::thread::sleep(after);
-                break;
+            Moment::Writing(nth, after) => {
+                // Each has a name of its own.
+                begun.extend(unfinished(run));
+                if begun.len() >= begun_before + nth {
+                    std::thread::sleep(after);
+                    break;
+                }
             }
             _ => {}
         }
