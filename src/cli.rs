@@ -152,17 +152,22 @@ pub(crate) struct RenderArgs {
 Examples:
   framewise inspect data/train*.tfrecord
   framewise inspect --verify runs/nextvlad-train-1
+  framewise inspect --verify /data/yt8m --format json > verified.json
   framewise inspect configs/model/nextvlad-paddle.toml
 
 The kind of a file is told by its content, not by its name.")]
 pub(crate) struct InspectArgs {
     /// TFRecord files (plain or compressed), .safetensors files, checkpoints, run directories, model configurations,
-    /// graphs, PaddlePaddle's .pdparams and numpy's .npz files
+    /// graphs, PaddlePaddle's .pdparams and numpy's .npz files; directories of data and patterns such as
+    /// 'data/*.tfrecord' stand for the files in them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed
+    /// Read everything: every CRC, every record decoded, every checksum; bad ones are listed and summed by reason
     #[arg(long)]
     pub(crate) verify: bool,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 /// `framewise import`.

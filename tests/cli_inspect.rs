@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cli_support::{Desk, data, graph};
+use crate::cli_support::{Desk, Said, data, graph};
 use crate::common::root;
 
 fn manifest(name: &str) -> Value {
@@ -145,4 +145,113 @@ fn flip_last_byte(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// The golden files with what a reader must say of each, from their manifest: records that are good, and the index of
+/// the bad one.
+#[test]
+fn a_data_set_is_verified_as_a_whole_in_order_and_by_reason() {
+    let desk = Desk::new();
+    // What the damage of each file is called; `None` where nothing is wrong.
+    let damaged = [
+        ("bad_data_byte.tfrecord", 2, "data_crc"),
+        ("bad_data_crc.tfrecord", 1, "data_crc"),
+        ("bad_length_crc.tfrecord", 1, "length_crc"),
+        ("frame_count_mismatch.tfrecord", 0, "frame_count_mismatch"),
+        ("garbage_payload.tfrecord", 1, "bad_proto"),
+        ("gzip_truncated.tfrecord.gz", 2, "truncated"),
+        ("huge_length_valid_crc.tfrecord", 1, "truncated"),
+        ("label_negative.tfrecord", 0, "label_out_of_range"),
+        ("missing_audio.tfrecord", 1, "missing_feature"),
+        ("not_a_tfrecord.tfrecord", 0, "not_tfrecord"),
+        ("rgb_frame_wrong_length.tfrecord", 1, "frame_size"),
+        ("truncated_in_footer.tfrecord", 1, "truncated"),
+        ("truncated_in_header.tfrecord", 2, "truncated"),
+        ("truncated_mid_record.tfrecord", 2, "truncated"),
+        ("truncated_proto_payload.tfrecord", 0, "bad_proto"),
+        ("zero_frames.tfrecord", 0, "no_frames"),
+    ];
+    let directory = data("golden/tfrecord");
+    let verify = |threads: &str, format: &str| {
+        let mut command = desk.command(&["inspect", "--verify", "--format", format, &directory]);
+        Said::of(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).expect(65)
+    };
+    let said = verify("4", "json");
+    assert_eq!(said.out, verify("1", "json").out, "the number of threads changes nothing");
+    assert_eq!(verify("1", "text").out, verify("4", "text").out);
+
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    let files = result["files"].as_array().unwrap();
+    let name_of = |file: &Value| {
+        Path::new(file["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned()
+    };
+    let names: Vec<_> = files.iter().map(name_of).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    let manifest = manifest("golden/tfrecord/manifest.json");
+    let listed = manifest["files"].as_object().unwrap();
+    assert_eq!(names.len(), listed.len());
+    assert_eq!(result["passed_over"].as_array().unwrap().len(), 1, "{}", result["passed_over"]);
+
+    let mut by_reason = std::collections::BTreeMap::new();
+    for file in files {
+        let name = name_of(file);
+        let bad = file["bad_records"].as_array().unwrap();
+        match damaged.iter().find(|(damaged, ..)| *damaged == name) {
+            Some((_, record, reason)) => {
+                assert_eq!(file["exit_code"], 65, "{file}");
+                assert_eq!(
+                    (bad.len(), &bad[0]["reason"], &bad[0]["record"]),
+                    (1, &(*reason).into(), &(*record).into()),
+                    "{file}"
+                );
+                if let Some(record) = listed[&name]["error_record"].as_u64() {
+                    assert_eq!(bad[0]["record"], record);
+                }
+                *by_reason.entry((*reason).to_owned()).or_insert(0u64) += 1;
+            }
+            None => assert_eq!((file["exit_code"].as_u64(), bad.len()), (Some(0), 0), "{file}"),
+        }
+        // All records that the manifest lists of a good file are found.
+        if let (Some(records), true) = (listed[&name]["records"].as_array(), bad.is_empty()) {
+            assert_eq!(file["good"], records.len(), "{file}");
+        }
+    }
+    let totals = &result["totals"];
+    assert_eq!(serde_json::to_value(&by_reason).unwrap(), totals["bad_by_reason"]);
+    assert_eq!(totals["bad_files"], damaged.len());
+    assert_eq!(totals["bad"], damaged.len());
+    assert_eq!(result["exit_code"], 65);
+    let level = |name: &str| &files[names.iter().position(|n| n == name).unwrap()]["level"];
+    assert_eq!((level("video_level.tfrecord"), level("plain.tfrecord")), (&"video".into(), &"frame".into()));
+
+    // For people: each bad record with its place, sums, and what was left out.
+    let text = verify("2", "text").out;
+    for (name, record, reason) in damaged {
+        let line = format!("  {reason}: {directory}/{name}: record {record} at byte ");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    for (reason, n) in by_reason {
+        assert!(
+            text.lines().any(|line| line.split_whitespace().eq([&*reason, &*n.to_string()])),
+            "{reason} {n}\n{text}"
+        );
+    }
+    assert!(text.contains("passed over") && text.contains("manifest.json"), "{text}");
+}
+
+#[test]
+fn a_bad_record_anywhere_is_65_and_a_missing_file_is_told() {
+    let desk = Desk::new();
+    let bad = data("golden/tfrecord/bad_data_crc.tfrecord");
+    let said = desk.framewise(&["inspect", "--verify", "nowhere", &bad]).expect(65);
+    assert!(said.err.contains("nowhere"), "{}", said.err);
+    let said = desk.framewise(&["inspect", "--verify", "nowhere"]).expect(66);
+    assert!(said.err.contains("nowhere"), "{}", said.err);
+    let pattern = data("japanese_vowels/*.tfrecord");
+    let said = desk.framewise(&["inspect", "--verify", &pattern]).expect(0);
+    assert!(said.out.contains("2 files, 640 records"), "{}", said.out);
+    // Without --verify a damaged payload goes unnoticed, in JSON too.
+    let said = desk.framewise(&["inspect", "--format", "json", &bad]).expect(0);
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&result["verified"], &result["totals"]["good"]), (&false.into(), &4.into()));
 }

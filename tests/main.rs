@@ -4,6 +4,7 @@
 
 mod cli_support;
 mod common;
+mod trial;
 
 mod capacity_and_workers;
 mod cli_import;
@@ -12,9 +13,11 @@ mod cli_resume;
 mod cli_run;
 mod cli_signals;
 mod cli_stages;
+mod crash;
 mod devices;
 mod evaluation;
 mod failure;
+mod file_system_faults;
 mod full_size;
 mod golden_records;
 mod graphs;
@@ -27,5 +30,6 @@ mod plain_loop;
 mod quickstart;
 mod registry;
 mod resume;
+mod soak;
 mod stall;
 mod video_level;

@@ -446,6 +446,21 @@ fn synthetic_videos_and_dropped_last_batches() {
 }
 
 #[test]
+fn video_level_models_resume_too() {
+    // A stage of one's own between decode and shuffle: unread videos pass through it.
+    let mut bench = Bench::new(&[]);
+    bench.graph = root().join("graphs/quickstart-video.toml");
+    let whole = bench.start("whole", &[]);
+    assert_eq!(whole.results["steps"], STEPS as f64);
+    for step in [2, 4, 7] {
+        let name = format!("after-{step}");
+        bench.start(&name, &[&format!("stages.batch.max_batches={step}")]);
+        assert_eq!(results(&bench.resume(&name, &[])), results(&whole), "{name}");
+        bench.assert_same("whole", &name, &name);
+    }
+}
+
+#[test]
 fn records_that_are_used_up_are_not_read_again() {
     let bench = Bench::new(&["stages.videos.shuffle_files=false", "stages.shuffle.buffer=1"]);
     bench.start("whole", &[]);

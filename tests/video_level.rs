@@ -259,6 +259,38 @@ fn devices_capacities_and_workers_change_nothing() {
     }
 }
 
+#[test]
+fn a_run_that_goes_on_after_any_kind_of_step_is_the_run_that_was_not_interrupted() {
+    // mean_pool is handed records that were not read: nine steps an epoch, so 5 is within one and 18 at the end of one.
+    let dir = tempfile::tempdir().unwrap();
+    let overrides = set(&["stages.videos.epochs=4", "stages.shuffle.buffer=50", "stages.decode.workers=3"]);
+    let whole = dir.path().join("whole");
+    run_named("quickstart-video.toml", &overrides, &whole);
+    for step in [5, 18] {
+        let part = dir.path().join(format!("part-{step}"));
+        let shorter = [overrides.clone(), set(&[&format!("stages.batch.max_batches={step}")])].concat();
+        run_named("quickstart-video.toml", &shorter, &part);
+        assert!(checkpoint_bytes(&part) != checkpoint_bytes(&whole));
+
+        let directory = store::find(&part).unwrap().path;
+        let resources = framewise_pipeline::Resources::default();
+        resources
+            .insert(framewise_stages::Resume { checkpoint: store::load(&directory).unwrap(), directory });
+        let graph = load("quickstart-video.toml", &overrides);
+        let options = framewise_pipeline::engine::RunOptions {
+            run_dir: Some(part.clone()),
+            resolved_text: Arc::from(framewise_pipeline::graph::render(&graph)),
+            resources: Arc::new(resources),
+            ..Default::default()
+        };
+        let registry = framewise_stages::registry();
+        let outcome = framewise_pipeline::engine::Pipeline::build(&graph, &registry, &options).unwrap().run();
+        assert!(outcome.status.error_kind().is_none(), "{:?}", outcome.status);
+        assert_eq!(outcome.results["steps"], 36.0);
+        assert!(checkpoint_bytes(&part) == checkpoint_bytes(&whole), "after step {step}");
+    }
+}
+
 /// Frame-level files of the bundled data as video-level ones, by graphs/mean-pool.toml.
 fn pooled(dir: &Path, split: &str) -> std::path::PathBuf {
     let path = dir.join(format!("{split}-video.tfrecord"));

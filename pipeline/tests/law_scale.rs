@@ -90,9 +90,8 @@ fn a_stage_that_cannot_be_built_is_named() {
     assert_eq!(begun.load(Ordering::SeqCst), 0);
     assert!(held.upgrade().is_none());
     #[cfg(target_os = "linux")]
-    assert!(
-        !thread_names().iter().any(|name| ["first", "second", "third", "sampler"].contains(&name.as_str()))
-    );
+    // The samplers of other tests run in this process too.
+    assert!(!thread_names().iter().any(|name| ["first", "second", "third"].contains(&name.as_str())));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framewise_pipeline::Failure;
 use framewise_stages::import::Source;
 
 use super::{Report, read_failure};
@@ -12,7 +13,7 @@ use crate::text::{Align, bytes, count, plural, table};
 ///
 /// # Errors
 /// It cannot be read, or is damaged.
-pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
+pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
     let size = std::fs::metadata(path).map_err(|e| read_failure(path, &e))?.len();
     let mut source = Source::open(path).map_err(failure)?;
     let mut report = Report::new(source.format.what());

@@ -19,7 +19,7 @@ const DATA_KEYS: [&str; 4] = ["rgb_size", "audio_size", "max_frames", "classes"]
 ///
 /// # Errors
 /// It cannot be read, or is not TOML.
-pub(crate) fn describe(path: &Path) -> anyhow::Result<Report> {
+pub(crate) fn describe(path: &Path) -> Result<Report, Failure> {
     let text = fs::read_to_string(path).map_err(|e| read_failure(path, &e))?;
     let table = text.parse::<toml::Table>().map_err(|error| not_toml(path, &text, &error))?;
     if table.contains_key("stages") || table.contains_key("graph") {

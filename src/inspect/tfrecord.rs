@@ -1,7 +1,9 @@
 //! What a TFRecord file of videos holds.
 //!
-//! Law: every record is decoded with the sizes of the first good one, by the decoder that training uses.
+//! Law: every record is decoded with the sizes of the first good one, by the decoder that training uses; every bad one is
+//! counted under its reason.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use framewise_pipeline::{ErrorKind, Failure};
@@ -11,7 +13,9 @@ use framewise_stages::tfrecord::{
     decode_video, peek_sizes,
 };
 
-use super::{Report, read_failure};
+use serde::Serialize;
+
+use super::{Advance, Report, read_failure};
 use crate::text::{bytes, count, plural};
 
 /// Bad records that are listed without `--verify`.
@@ -30,8 +34,40 @@ struct Survey {
     unlabelled: u64,
     largest_label: Option<u32>,
     bad: Vec<RecordError>,
-    /// Records that are bad but too many to keep.
-    more_bad: u64,
+    bad_by_reason: BTreeMap<&'static str, u64>,
+}
+
+/// What a program is told of a file of records.
+#[derive(Serialize)]
+pub(crate) struct Records {
+    /// `frame` or `video`; null where no record says.
+    level: Option<&'static str>,
+    /// Bytes a frame, or floats.
+    rgb_size: Option<usize>,
+    audio_size: Option<usize>,
+    /// The bad ones included; what follows one that ends its file is not known.
+    pub(super) records: u64,
+    pub(super) good: u64,
+    pub(super) bad: u64,
+    /// Up to the end, or to the record that ended the file; decompressed.
+    pub(super) bytes: u64,
+    /// Of the good records.
+    pub(super) frames: u64,
+    unlabelled: u64,
+    largest_label: Option<u32>,
+    pub(super) bad_by_reason: BTreeMap<&'static str, u64>,
+    /// In their order; the first 100,000 of a file.
+    bad_records: Vec<BadRecord>,
+}
+
+/// Where a bad record lies and what is wrong with it: the fields of `rejected.jsonl`.
+#[derive(Serialize)]
+struct BadRecord {
+    record: u64,
+    byte: u64,
+    id: Option<String>,
+    reason: &'static str,
+    detail: String,
 }
 
 /// What a record says.
@@ -50,26 +86,29 @@ struct Spread {
     sum: u64,
 }
 
-/// At most this many bad records are kept for listing.
-const KEPT: usize = 10_000;
+/// At most this many bad records of a file are kept for listing; the others are counted.
+const KEPT: usize = 100_000;
 
 /// Reads the whole file; `verify` checks the CRC of each record's data too and lists every bad one.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
+pub(super) fn describe(path: &Path, verify: bool, mut advance: Advance<'_>) -> Result<Report, Failure> {
     let options = ReaderOptions { verify_data_crc: verify, ..ReaderOptions::default() };
     let mut reader = RecordReader::open(path, options).map_err(failure)?;
     let mut survey = Survey::default();
+    let mut passed = 0;
     while let Some(next) = reader.next() {
+        let byte = reader.origin().byte;
+        advance.by(byte - passed);
+        passed = byte;
         match next {
             Ok(record) => survey.add(&record),
             Err(ReadError::Bad(error)) => survey.reject(error),
-            Err(error) => return Err(failure(error).into()),
+            Err(error) => return Err(failure(error)),
         }
     }
-    let end = reader.origin();
-    Ok(survey.report(end.record, end.byte, verify))
+    Ok(survey.report(reader.origin().byte, verify))
 }
 
 fn failure(error: ReadError) -> Failure {
@@ -100,10 +139,16 @@ impl Survey {
     }
 
     fn reject(&mut self, error: RecordError) {
-        if self.bad.len() < KEPT { self.bad.push(error) } else { self.more_bad += 1 }
+        *self.bad_by_reason.entry(error.reason.as_str()).or_default() += 1;
+        if self.bad.len() < KEPT {
+            self.bad.push(error);
+        }
     }
 
-    fn report(self, records: u64, end: u64, verify: bool) -> Report {
+    fn report(self, end: u64, verify: bool) -> Report {
+        let bad: u64 = self.bad_by_reason.values().sum();
+        // One that ends its file is a record too, though nobody knows how long it was.
+        let records = self.good + bad;
         let frame_level = self.sizes.is_none_or(|sizes| sizes.level == Level::Frame);
         let mut report = Report::new(match self.sizes {
             Some(_) if frame_level => "TFRecord of videos, frame level",
@@ -126,11 +171,10 @@ impl Survey {
             report.fact("labels", self.label_text());
             report.fact("record size", format!("{} bytes", self.record_bytes.text()));
         }
-        let bad = self.bad.len() as u64 + self.more_bad;
         match (bad, verify) {
             (0, true) => report.fact("verified", "every CRC, every record decoded"),
             (0, false) => {}
-            _ => report.fact("bad records", count(bad)),
+            _ => report.fact("bad records", format!("{} ({})", count(bad), reasons(&self.bad_by_reason))),
         }
         let shown = if verify { KEPT } else { SHOWN };
         for error in self.bad.iter().take(shown) {
@@ -143,7 +187,33 @@ impl Survey {
         if bad > 0 {
             report.bad = ErrorKind::Data.exit_code();
         }
+        report.records = Some(self.records(records, bad, end));
         report
+    }
+
+    fn records(self, records: u64, bad: u64, bytes: u64) -> Records {
+        let level = self.sizes.map(|sizes| if sizes.level == Level::Frame { "frame" } else { "video" });
+        let bad_records = self.bad.into_iter().map(|error| BadRecord {
+            record: error.origin.record,
+            byte: error.origin.byte,
+            id: error.id,
+            reason: error.reason.as_str(),
+            detail: error.detail,
+        });
+        Records {
+            level,
+            rgb_size: self.sizes.map(|sizes| sizes.rgb_size),
+            audio_size: self.sizes.map(|sizes| sizes.audio_size),
+            records,
+            good: self.good,
+            bad,
+            bytes,
+            frames: self.frames.sum,
+            unlabelled: self.unlabelled,
+            largest_label: self.largest_label,
+            bad_by_reason: self.bad_by_reason,
+            bad_records: bad_records.collect(),
+        }
     }
 
     fn label_text(&self) -> String {
@@ -156,6 +226,29 @@ impl Survey {
         }
         text
     }
+}
+
+impl Records {
+    /// A line for a file among many.
+    pub(super) fn brief(&self) -> String {
+        let records = plural(self.records, "record");
+        match self.bad {
+            0 => format!("{records}, all good"),
+            bad => format!("{records}, {} bad ({})", count(bad), reasons(&self.bad_by_reason)),
+        }
+    }
+
+    /// The level and the sizes, if the file has any.
+    pub(super) fn sizes_text(&self) -> Option<String> {
+        let (rgb, audio) = self.rgb_size.zip(self.audio_size)?;
+        Some(format!("{} level, rgb {rgb}, audio {audio}", self.level?))
+    }
+}
+
+/// `data_crc 2, truncated 1`.
+fn reasons(by_reason: &BTreeMap<&'static str, u64>) -> String {
+    let texts: Vec<_> = by_reason.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
+    texts.join(", ")
 }
 
 impl Video {

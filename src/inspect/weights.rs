@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framewise_pipeline::Failure;
 use framewise_stages::Cursor;
 use framewise_stages::store::{self, CheckpointInfo, Description};
 
@@ -16,7 +17,7 @@ const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
 ///
 /// # Errors
 /// Nothing is there, or it is damaged.
-pub(crate) fn describe(path: &Path, verify: bool) -> anyhow::Result<Report> {
+pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
     let found = store::describe(path).map_err(store_failure)?;
     let mut report = Report::new(what(&found));
     if found.path != path {

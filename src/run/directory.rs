@@ -11,6 +11,7 @@ use framewise_pipeline::Failure;
 use framewise_stages::store;
 
 use super::lock::{LOCK, Lock};
+use crate::exit;
 
 /// Where run directories are made that nobody named.
 const RUNS: &str = "runs";
@@ -45,12 +46,13 @@ impl RunDir {
     }
 
     /// Takes the directory of an earlier run, to go on in it. Half a line that a killed process left at the end of a
-    /// log is cut off.
+    /// log is cut off, half a file removed.
     ///
     /// # Errors
     /// `CannotWrite` when another process is running there, or a file cannot be written.
     pub(crate) fn reopen(path: &Path) -> Result<Self, Failure> {
         let lock = Lock::take(path)?;
+        store::remove_unfinished(path).map_err(exit::store_failure)?;
         for name in APPENDED {
             let log = path.join(name);
             cut_half_line(&log).map_err(|e| cannot_write(&log, &e))?;

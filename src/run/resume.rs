@@ -146,7 +146,11 @@ pub(crate) fn choose(search: &Search) -> anyhow::Result<Chosen> {
         }
         Search::Newest(directory) => directory,
     };
-    let mut entries = store::list(directory).map_err(store_failure)?;
+    let mut entries = match store::list(directory) {
+        // The run ended before it made the directory of its first.
+        Err(StoreError::Missing { .. }) => Vec::new(),
+        entries => entries.map_err(store_failure)?,
+    };
     let mut damaged = Vec::new();
     while let Some(entry) = entries.pop() {
         match store::load(&entry.path) {

@@ -156,7 +156,7 @@ fn stored_model(path: &Path) -> Result<Option<String>, Failure> {
 }
 
 /// Refuses weights of another kind of model, whose tensors may have the same names.
-fn check_model(name: &str, model: &dyn Model) -> Result<(), Failure> {
+pub(crate) fn check_model(name: &str, model: &dyn Model) -> Result<(), Failure> {
     if name == model.name() {
         return Ok(());
     }

@@ -28,8 +28,8 @@ pub(crate) enum Policy {
 pub(crate) enum Origin {
     /// The version of the weights that the step began with.
     Weights,
-    /// What `nextvlad_forward` computed.
-    Forward,
+    /// What the forward stage of this model computed.
+    Forward(&'static str),
     /// What `loss` computed.
     Loss,
     /// What `backward` and `all_reduce` computed.
@@ -40,12 +40,12 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// The stage type.
-    fn stage(self) -> &'static str {
+    fn stage(self) -> String {
         match self {
-            Origin::Weights | Origin::Update => "optimizer",
-            Origin::Forward => "nextvlad_forward",
-            Origin::Loss => "loss",
-            Origin::Gradients => "backward",
+            Origin::Weights | Origin::Update => "optimizer".to_owned(),
+            Origin::Forward(model) => format!("{model}_forward"),
+            Origin::Loss => "loss".to_owned(),
+            Origin::Gradients => "backward".to_owned(),
         }
     }
 }
@@ -199,7 +199,7 @@ fn in_shard(
     let dropout = Dropout::Seeded { seed, step: update.step, shard: shard as u64 };
     let computed = weights.model.intermediates(weights, &frames, &dropout)?;
     for (name, tensor) in &computed {
-        if let Some(culprit) = Culprit::of(Origin::Forward, name, tensor)? {
+        if let Some(culprit) = Culprit::of(Origin::Forward(weights.model.name()), name, tensor)? {
             return Ok(Some(culprit.in_shard(shard, batch, tensor.dims().first() == Some(&batch.videos()))));
         }
     }

@@ -8,6 +8,7 @@ use candle_core::Var;
 use super::*;
 use crate::model::{Gradients, Model, NextVlad, NextVladConfig, backward};
 use crate::optim::{Adam, AdamConfig};
+use crate::payload::{EpochProgress, Features};
 
 const SEED: u64 = 3;
 
@@ -29,14 +30,11 @@ fn weights() -> Weights {
 }
 
 fn batch(first: u8) -> Arc<Batch> {
-    let lengths = vec![3, 1, 2];
     let bytes = |factor: u8| (0..24).map(|i| (i * factor).wrapping_add(first)).collect();
     Arc::new(Batch {
         ids: (0..3).map(|i| format!("v{first}{i}")).collect(),
         labels: vec![vec![0], vec![], vec![1, 2]],
-        lengths,
-        rgb: bytes(11),
-        audio: bytes(7),
+        features: Features::Frames { lengths: vec![3, 1, 2], rgb: bytes(11), audio: bytes(7) },
     })
 }
 
@@ -59,7 +57,8 @@ fn step(weights: &Weights) -> (Update, (Weights, Moments)) {
     let adam = Adam { config: AdamConfig::default() };
     let zeros = Moments::zeros(weights).unwrap();
     let next = adam.update(weights, &zeros, &gradients, 1e-3, None).unwrap();
-    (Update { step: 4, epoch: 1, gradients, moments, videos: 6, batches, losses }, next)
+    let progress = EpochProgress::default();
+    (Update { step: 4, epoch: 1, progress, gradients, moments, videos: 6, batches, losses }, next)
 }
 
 fn poisoned(tensor: &Tensor, place: usize, value: f64) -> Tensor {
@@ -190,7 +189,8 @@ fn a_fault_of_one_shard_is_found_in_that_shard() {
     let (mut update, _) = step(&weights);
     let mut batch = (*update.batches[0]).clone();
     // 127.5 stands for zero: these features are finite, though not their variance. Those of the other shard are not.
-    batch.rgb.chunks_mut(4).zip([127, 128].into_iter().cycle()).for_each(|(row, byte)| row.fill(byte));
+    let Features::Frames { rgb, .. } = &mut batch.features else { unreachable!("made so above") };
+    rgb.chunks_mut(4).zip([127, 128].into_iter().cycle()).for_each(|(row, byte)| row.fill(byte));
     update.batches[0] = Arc::new(batch);
     for place in 0..4 {
         poison(&mut weights, "input.rgb_scale", place, 1e38);

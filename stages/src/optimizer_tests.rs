@@ -12,7 +12,8 @@ use toml::Value;
 use super::*;
 use crate::forward::to_device;
 use crate::model::{Dropout, Gradients};
-use crate::payload::Batch;
+use crate::model_keys::nextvlad;
+use crate::payload::{Batch, EpochProgress, Features};
 
 const SEED: u64 = 0;
 
@@ -45,9 +46,7 @@ fn batch(step: u64) -> Batch {
     Batch {
         ids: (0..3).map(|i| format!("s{step}v{i}")).collect(),
         labels: vec![vec![0], vec![], vec![1, 2]],
-        lengths: vec![3, 1, 2],
-        rgb: bytes(11),
-        audio: bytes(7),
+        features: Features::Frames { lengths: vec![3, 1, 2], rgb: bytes(11), audio: bytes(7) },
     }
 }
 
@@ -74,6 +73,7 @@ fn updates(weights: &Weights) -> Vec<Update> {
             Update {
                 step,
                 epoch: 0,
+                progress: EpochProgress::default(),
                 gradients: Arc::new(Gradients { tensors: tensors.collect() }),
                 moments: vec![Arc::new(forward.moments)],
                 videos: 3,

@@ -13,6 +13,7 @@ use framewise_pipeline::{Failure, StageContext};
 use serde::{Deserialize, Serialize};
 
 use crate::forward::compute_failure;
+use crate::load_weights::check_model;
 use crate::model::{Model, Weights};
 use crate::optim::Moments;
 use crate::payload::{EpochProgress, TrainState};
@@ -125,6 +126,9 @@ impl Resume {
             return Err(Failure::config(format!(
                 "{place} is of a run with seed {there}, the graph has {seed}"
             )));
+        }
+        if let Some(name) = stored.model.get("name").and_then(|name| name.as_str()) {
+            check_model(name, model.as_ref()).map_err(|e| Failure::data(format!("{place}: {e}")))?;
         }
         let weights = Weights::from_named(model.clone(), stored.weights.clone(), device, DType::F32)
             .map_err(|e| Failure::data(format!("{place}: {e}")))?;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::finite::{all_finite, finite};
+use super::finite::all_finite;
 use super::norms::sum_of_squares;
 use super::slices::{FloatStorage, with_values};
 use crate::model::{Flat, Gradients, Weights, for_float};
@@ -388,7 +388,8 @@ impl Step {
                             new_v[i] = v;
                             let w = w[i] - rate * m / ((v * second_factor).sqrt() + epsilon);
                             new_w[i] = w;
-                            part_is_finite &= finite(w) & finite(v);
+                            // 0 times a number is 0, and times anything else NaN: one comparison for both.
+                            part_is_finite &= w * T::zero() + v * T::zero() == T::zero();
                         }
                         if !part_is_finite {
                             all_are_finite.store(false, Ordering::Relaxed);

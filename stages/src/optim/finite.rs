@@ -9,7 +9,7 @@ use crate::model::{Flat, Real, for_float};
 const PART: usize = 1 << 16;
 
 /// Whether `value` is neither NaN nor infinite: 0 times any other number is 0.
-pub(super) fn finite<T: Real>(value: T) -> bool {
+fn finite<T: Real>(value: T) -> bool {
     value * T::zero() == T::zero()
 }
 

@@ -1,6 +1,6 @@
 //! Files that appear whole. The one law: under the final name there is what was there before, or everything.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -82,6 +82,29 @@ pub fn write_file(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.commit()
 }
 
+/// Removes the files `.NAME.tmp-PID-N` that killed processes left in a directory. Only for one that no other process
+/// writes to.
+pub fn remove_unfinished(directory: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(directory).map_err(StoreError::read(directory))? {
+        let path = entry.map_err(StoreError::read(directory))?.path();
+        let is_ours = path.file_name().and_then(OsStr::to_str).is_some_and(is_temporary);
+        if is_ours && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            fs::remove_file(&path).map_err(StoreError::write(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`AtomicFile`] gives such names.
+fn is_temporary(name: &str) -> bool {
+    let split = || {
+        let (name, numbers) = name.strip_prefix('.')?.rsplit_once(".tmp-")?;
+        let (process, number) = numbers.split_once('-')?;
+        Some([process, number].iter().all(|n| n.parse::<u64>().is_ok()) && !name.is_empty())
+    };
+    split().unwrap_or(false)
+}
+
 /// `.NAME.KIND-PID-N` beside `target`: hidden, and unique among the processes of one machine and their threads.
 pub(super) fn temporary_name(target: &Path, kind: &str) -> Result<PathBuf, StoreError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -139,6 +162,24 @@ mod tests {
         file.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"2");
         assert_eq!(names(directory.path()), ["out.csv"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let file = AtomicFile::create(&place("out.csv")).unwrap();
+        // As a process leaves it that ends without running destructors.
+        std::mem::forget(file);
+        let others =
+            [".lock", ".out.csv.tmp-", ".out.csv.tmp-1", ".tmp-1-2", "out.csv.tmp-1-2", ".out.csv.tmp-x-1"];
+        others.iter().for_each(|name| fs::write(place(name), "mine").unwrap());
+        fs::create_dir(place(".step.tmp-1-2")).unwrap();
+        assert_eq!(names(directory.path()).len(), others.len() + 2);
+        remove_unfinished(directory.path()).unwrap();
+        let mut left = [&others[..], &[".step.tmp-1-2"]].concat();
+        left.sort_unstable();
+        assert_eq!(names(directory.path()), left);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::{AtomicFile, write_file};
+pub use atomic::{AtomicFile, remove_unfinished, write_file};
 pub use catalog::{
     BEST, Entry, Found, directory_name, find, list, mark_best, prune, record_metrics, set_aside,
 };
