@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::render::render;
 use super::resolved::ResolvedGraph;
 use crate::component::Registry;
-use crate::key::KeySpec;
+use crate::key::{Choice, KeySpec};
 
 /// A key, or a whole stage, that differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +120,7 @@ fn stage(
     for key in before.keys().chain(added) {
         let (old, new) = (before.get(key), now.get(key));
         let spec = spec(key);
-        let added_later = old.is_none() && new.is_some() && is_default(new, spec);
+        let added_later = old.is_none() && new.is_some() && is_default(new, spec, &now);
         if old != new && !added_later {
             let bound = matches!(key.as_str(), "capacity" | "capacity_bytes");
             let free = bound || spec.is_some_and(|spec| spec.free);
@@ -129,8 +129,15 @@ fn stage(
     }
 }
 
-fn is_default(value: Option<&Value>, spec: Option<&KeySpec>) -> bool {
-    let default = spec.and_then(|spec| spec.default.as_ref());
+/// Whether a key has the default that it has beside the others of its stage.
+fn is_default(value: Option<&Value>, spec: Option<&KeySpec>, stage: &Table) -> bool {
+    let Some(spec) = spec else { return false };
+    let holds = |choice: &Choice| {
+        let word = stage.get(choice.key).and_then(Value::as_str);
+        word.is_some_and(|word| choice.words.contains(&word))
+    };
+    let special = spec.defaults_with.iter().find(|(choice, _)| holds(choice)).map(|(_, default)| default);
+    let default = special.or(spec.default.as_ref());
     match (value, default) {
         // A whole default of a number was made a float when the graph was resolved.
         (Some(Value::Float(value)), Some(Value::Integer(default))) => *value == *default as f64,

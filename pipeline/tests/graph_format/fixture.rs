@@ -79,7 +79,10 @@ fn reader_keys() -> Vec<KeySpec> {
 fn decode_keys() -> Vec<KeySpec> {
     vec![
         KeySpec::new("feature_size", KeyKind::Integer(1..=65536), "Features of a frame.").default(1024),
-        KeySpec::new("workers", KeyKind::Integer(1..=64), "Threads that decode.").default(4).unit("threads"),
+        KeySpec::new("workers", KeyKind::Integer(1..=64), "Threads that decode.")
+            .default(4)
+            .unit("threads")
+            .free(),
         KeySpec::new("features", KeyKind::Texts, "Names of the features.").default("rgb"),
     ]
 }

@@ -57,6 +57,41 @@ fn leftovers_of_a_crash_are_ignored_and_then_cleaned() {
 }
 
 #[test]
+fn what_is_set_aside_counts_no_more() {
+    let directory = saved(&[1, 2, 3]);
+    let path = directory.path();
+    record_metrics(path, 3, &metric("gap", 0.9)).unwrap();
+    mark_best(path, "gap", true).unwrap();
+    let third = path.join("step-00000003");
+    assert_eq!(set_aside(&third).unwrap(), path.join("step-00000003.damaged"));
+    assert_eq!(names(path), ["step-00000001", "step-00000002", "step-00000003.damaged"]);
+    assert_eq!(load(path).unwrap().step, 2);
+    // It takes no place among those that are kept, nor is it removed.
+    assert_eq!(prune(path, 1, None).unwrap(), [path.join("step-00000001")]);
+    // The same step may be written and set aside again; a link to another one stays.
+    record_metrics(path, 2, &metric("gap", 0.9)).unwrap();
+    mark_best(path, "gap", true).unwrap();
+    save(path, &checkpoint(3)).unwrap();
+    assert_eq!(set_aside(&third).unwrap(), path.join("step-00000003.damaged-2"));
+    let left = ["best", "step-00000002", "step-00000003.damaged", "step-00000003.damaged-2"];
+    assert_eq!(names(path), left);
+    assert!(set_aside(path).is_err() && set_aside(&third).unwrap_err().is_write_failure());
+}
+
+#[test]
+fn recovering_brings_back_the_checkpoint_that_a_crash_left_without_a_name() {
+    let directory = saved(&[4, 5]);
+    let at = |name: &str| directory.path().join(name);
+    fs::rename(at("step-00000005"), at(".step-00000005.old-1-3")).unwrap();
+    fs::create_dir(at(".step-00000006.tmp-1-0")).unwrap();
+    assert_eq!(load(directory.path()).unwrap().step, 4);
+    recover(directory.path()).unwrap();
+    assert_eq!(names(directory.path()), ["step-00000004", "step-00000005"]);
+    assert_eq!(load(directory.path()).unwrap().step, 5);
+    recover(&at("nowhere")).unwrap();
+}
+
+#[test]
 fn saving_a_step_again_keeps_equal_bytes_and_replaces_others() {
     let directory = tempfile::tempdir().unwrap();
     let path = save(directory.path(), &checkpoint(4)).unwrap();
