@@ -228,7 +228,9 @@ fn a_busy_pipeline_stops_wherever_it_is() {
         }
         running.stop.trip();
         let outcome = running.run.join().unwrap();
-        assert!(matches!(outcome.status, Status::Stopped), "{:?}", outcome.status);
+        // Where this thread was kept waiting, the run may be over before the trip.
+        let done = matches!(outcome.status, Status::Done) && sink.ended();
+        assert!(done || matches!(outcome.status, Status::Stopped), "{:?}", outcome.status);
         stopped += usize::from(!sink.ended());
         if sink.ended() {
             assert_eq!(sink.values().len(), 2000, "an end only behind everything");

@@ -118,8 +118,16 @@ pub(crate) fn check_nextvlad(settings: &Settings) -> Vec<(&'static str, String)>
 /// # Errors
 /// `Config` when no model can have these sizes.
 pub(crate) fn nextvlad(settings: &Settings) -> Result<Arc<dyn Model>, Failure> {
-    let model = NextVlad::new(nextvlad_config(settings)).map_err(|e| Failure::config(e.to_string()))?;
+    let config = nextvlad_config(settings);
+    sound(&config.check())?;
+    let model = NextVlad::new(config).map_err(|e| Failure::config(e.to_string()))?;
     Ok(Arc::new(model))
+}
+
+/// Fails with what is wrong with a configuration. Asked before the model is made: candle's errors carry a backtrace where
+/// `RUST_BACKTRACE` is set, of tens of megabytes and at the end of every message.
+pub(crate) fn sound(errors: &[String]) -> Result<(), Failure> {
+    if errors.is_empty() { Ok(()) } else { Err(Failure::config(errors.join("; "))) }
 }
 
 fn defaults() -> toml::Table {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 use crate::model::{Logistic, LogisticConfig, MixtureConfig, MixtureOfExperts, Model};
-use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_config, nextvlad_keys};
+use crate::model_keys::{check_nextvlad, nextvlad, nextvlad_config, nextvlad_keys, sound};
 use crate::payload::{WeightsVersion, means_of, rows_of};
 
 /// The key by which a stage that serves any model is told which.
@@ -64,8 +64,16 @@ impl ModelKind {
         let wrong = |e: candle_core::Error| Failure::config(e.to_string());
         match self {
             Self::NextVlad => nextvlad(settings),
-            Self::Logistic => Ok(Arc::new(Logistic::new(config::<LogisticConfig>(settings)).map_err(wrong)?)),
-            Self::MixtureOfExperts => Ok(Arc::new(MixtureOfExperts::new(config(settings)).map_err(wrong)?)),
+            Self::Logistic => {
+                let config: LogisticConfig = config(settings);
+                sound(&config.check())?;
+                Ok(Arc::new(Logistic::new(config).map_err(wrong)?))
+            }
+            Self::MixtureOfExperts => {
+                let config: MixtureConfig = config(settings);
+                sound(&config.check())?;
+                Ok(Arc::new(MixtureOfExperts::new(config).map_err(wrong)?))
+            }
         }
     }
 

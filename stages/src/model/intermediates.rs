@@ -28,7 +28,8 @@ impl NextVlad {
         };
         for side in Side::BOTH {
             let name = side.name();
-            ordered.push((format!("{name}.features"), self.features(side, weights, batch)?));
+            // The dequantised features.
+            ordered.extend(traced.next());
             statistics(&mut ordered, &format!("{name}.assign_norm"), layers.next());
             // The descriptor with each cluster at length one.
             ordered.extend(traced.next());

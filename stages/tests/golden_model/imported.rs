@@ -43,6 +43,10 @@ fn compare(golden: &Golden, imported: &Imported) {
     let mut seen = 0;
     let logits = model
         .trace_eval(&imported.weights, &batch, &mut |name: &str, value: &Tensor| {
+            if name.ends_with(".features") {
+                // The golden file has them with padding; `outputs` compares them.
+                return;
+            }
             seen += 1;
             check(&format!("eval.{name}"), value);
         })
