@@ -6,6 +6,7 @@
 #![cfg(unix)]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
@@ -142,7 +143,7 @@ fn torment(
         killed += 1;
         tally.kills += 1;
         let context = format!("{context}, kill {killed} at {moment:?}");
-        resume = after_kill(desk, &run, tally, &context);
+        resume = after_kill(desk, &run, random, tally, &context);
     }
 }
 
@@ -190,7 +191,7 @@ fn lines(run: &Path) -> usize {
 
 /// Looks at what the killed program left. Returns whether there is a checkpoint to go on from; if not, clears the way
 /// for a new run.
-fn after_kill(desk: &Desk, run: &Path, tally: &mut Tally, context: &str) -> bool {
+fn after_kill(desk: &Desk, run: &Path, random: &mut Random, tally: &mut Tally, context: &str) -> bool {
     let steps = trial::verified_checkpoints(run);
     trial::whole_lines(&run.join("log.jsonl"), true);
     trial::whole_lines(&run.join("metrics.jsonl"), true);
@@ -199,6 +200,7 @@ fn after_kill(desk: &Desk, run: &Path, tally: &mut Tally, context: &str) -> bool
     assert_eq!(distinct.len(), rejected.len(), "{context}: a record stands twice in rejected.jsonl");
     let half_written = unfinished(run);
     tally.half_written += u64::from(!half_written.is_empty());
+    litter(run, random);
     // One that was being replaced has its name back after a resume.
     if !steps.is_empty() || half_written.iter().any(|name| name.to_string_lossy().contains(".old-")) {
         return true;
@@ -215,6 +217,23 @@ fn after_kill(desk: &Desk, run: &Path, tally: &mut Tally, context: &str) -> bool
         std::fs::remove_dir_all(run).unwrap();
     }
     false
+}
+
+/// Leaves what a kill in the microseconds of one write would leave, which are too short to be met by chance: half a
+/// line, half a file.
+fn litter(run: &Path, random: &mut Random) {
+    let name =
+        ["log.jsonl", "metrics.jsonl", "rejected.jsonl", "graph.resolved.toml"][random.below(4) as usize];
+    let path = run.join(name);
+    if name.ends_with(".jsonl")
+        && let Ok(mut file) = std::fs::OpenOptions::new().append(true).open(&path)
+    {
+        file.write_all(b"{\"kind\":\"train\",\"st").unwrap();
+    }
+    if run.is_dir() {
+        std::fs::write(run.join(format!(".{name}.tmp-{}-{}", std::process::id(), random.below(9))), "half")
+            .unwrap();
+    }
 }
 
 /// The counters of rejected records by stage and reason.
