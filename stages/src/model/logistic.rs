@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::means::{self, InputNorm};
 use super::{
-    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, LossForm, Model, ParameterSpec, TrainForward,
-    Weights, loss,
+    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, Model, ParameterSpec, TrainForward, Weights,
 };
 
 /// Everything that defines a logistic model but its weights.
@@ -108,18 +107,15 @@ impl Model for Logistic {
     }
 
     fn forward_train(&self, weights: &Weights, batch: &DeviceBatch, _: &Dropout) -> Result<TrainForward> {
-        let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_tensor().clone()).collect();
-        let logits = self.logits(weights, batch, &parameters)?;
-        Ok(TrainForward { logits, moments: BatchMoments { layers: Vec::new() } })
+        means::train(weights, |parameters| self.logits(weights, batch, parameters))
     }
 
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
-        let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_detached_tensor()).collect();
-        self.logits(weights, batch, &parameters)
+        means::eval(weights, |parameters| self.logits(weights, batch, parameters))
     }
 
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        loss::loss(logits, labels, LossForm::Logits, logits.device().is_cpu())
+        means::loss(logits, labels)
     }
 
     fn fold_moments(&self, weights: &Weights, _: &[&BatchMoments]) -> Result<Vec<Tensor>> {

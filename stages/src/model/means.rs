@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gradients::deposit;
 use super::node::attach;
-use super::{DeviceBatch, Init, Model, Weights};
+use super::{BatchMoments, DeviceBatch, Init, LossForm, Model, TrainForward, Weights, loss as cross_entropy};
 
 /// The least squared length that [`InputNorm::L2`] divides by, as `tf.nn.l2_normalize` has it.
 const LEAST_SQUARE: f64 = 1e-12;
@@ -84,6 +84,26 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, fused: bool) -> Result<Tensor>
         Ok(vec![None])
     };
     attach("linear", y, &[weight], Box::new(backward))
+}
+
+/// The training pass: what `logits` makes of the parameters, with their tape. There is no batch norm, so no moments.
+pub(super) fn train(
+    weights: &Weights,
+    logits: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+) -> Result<TrainForward> {
+    let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_tensor().clone()).collect();
+    Ok(TrainForward { logits: logits(&parameters)?, moments: BatchMoments { layers: Vec::new() } })
+}
+
+/// The evaluation pass: the same of detached parameters, so that no operation records a tape.
+pub(super) fn eval(weights: &Weights, logits: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+    let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_detached_tensor()).collect();
+    logits(&parameters)
+}
+
+/// The loss of each video `[B]`, from logits.
+pub(super) fn loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    cross_entropy::loss(logits, labels, LossForm::Logits, logits.device().is_cpu())
 }
 
 /// Glorot and Bengio's variance for a matrix [out, in], that of slim's default; drawn from a normal distribution here,
