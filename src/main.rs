@@ -7,6 +7,7 @@ mod cli;
 mod dashboard;
 mod exit;
 mod graphs;
+mod heap;
 mod import;
 mod inspect;
 mod run;
@@ -21,10 +22,6 @@ use clap::Parser;
 
 use crate::cli::{Cli, Verb};
 
-// The system allocator spends a large part of a data-bound run on the buffers of records.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     terminal::install_panic_hook();
     terminal::remember_stdout();
@@ -38,6 +35,11 @@ fn main() -> ExitCode {
     };
     if matches!(cli.verb, Verb::Run(_)) {
         threads::settle();
+    }
+    #[cfg(feature = "heap-log")]
+    if let Err(error) = heap::log() {
+        terminal::error(&format!("cannot log the heap: {error}"));
+        return ExitCode::from(exit::INTERNAL);
     }
     let ended = std::panic::catch_unwind(|| match cli.verb {
         Verb::Run(args) => run::run(&args),

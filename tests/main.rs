@@ -30,6 +30,7 @@ mod plain_loop;
 mod quickstart;
 mod registry;
 mod resume;
+#[cfg(feature = "heap-log")]
 mod soak;
 mod stall;
 mod video_level;
