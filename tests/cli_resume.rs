@@ -340,6 +340,19 @@ fn a_directory_that_a_checkpoint_stage_names_is_locked_and_found_too() {
     let again = Command::new("sh").args(["-c", &command]).current_dir(desk.path(".")).output().unwrap();
     let again = Said::of(again).expect(0);
     assert!(again.err.contains(&format!("resumed from kept/{last}")), "{}", again.err);
+
+    // A new run there would take them for its own, and remove what it writes.
+    let before = names(&desk.path("kept"));
+    let said = quickstart(&desk, &["--run-dir", "other", "--set", &path]).expect(73);
+    let kept = desk.path("kept").display().to_string();
+    assert!(
+        said.err.contains(&format!("path {kept} holds checkpoints already, up to kept/step-")),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains(&format!("`--resume {kept}`")), "{}", said.err);
+    assert_eq!(names(&desk.path("kept")), before);
+    assert!(!desk.path("other").exists());
 }
 
 #[test]

@@ -40,6 +40,21 @@ impl Outside {
         Ok(Some(Self { path, created, lock }))
     }
 
+    /// Refuses checkpoints of another run: they could count as the newest of this one, and its own be removed for them.
+    ///
+    /// # Errors
+    /// `CannotWrite`, as for a run directory that holds something already.
+    pub(crate) fn check_new(&self) -> Result<(), Failure> {
+        // What cannot be listed the stage will tell.
+        let entries = store::list(&self.path).unwrap_or_default();
+        let Some(newest) = entries.last() else { return Ok(()) };
+        let (path, newest) = (self.path.display(), short(&newest.path).display());
+        Err(Failure::cannot_write(format!(
+            "the checkpoint stage's path {path} holds checkpoints already, up to {newest}; name another one, or go on \
+             with their run: `--resume {path}`"
+        )))
+    }
+
     /// Takes away what was made for a run that could not begin.
     pub(crate) fn discard(self) {
         if !self.created.is_empty() {

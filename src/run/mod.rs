@@ -138,6 +138,9 @@ impl Begun {
         let reopened = old.map(RunDir::reopen).transpose()?;
         let outside = Outside::take(graph, args.run_dir.as_deref().or(old))?;
         let rest = || {
+            if let (None, Some(outside)) = (&place, &outside) {
+                outside.check_new()?;
+            }
             let chosen =
                 place.map(|place| choose(args, graph, registry, &place, reopened.as_ref(), outside.as_ref()));
             let chosen = chosen.transpose()?;
