@@ -4,6 +4,7 @@
 
 mod cli_support;
 mod common;
+mod resume_support;
 mod trial;
 
 mod capacity_and_workers;
@@ -34,3 +35,4 @@ mod resume;
 mod soak;
 mod stall;
 mod video_level;
+mod video_level_fit;
