@@ -1,10 +1,11 @@
 //! How fast the used-up part of an epoch is replayed, against reading it: reader, decode, shuffle and batch as in training.
 //!
-//!     cargo run --release -p framewise-stages --example bench_resume FOLDER [megabytes] [frames] [rounds]
+//!     cargo run --release -p framewise-stages --example bench_resume FOLDER [megabytes] [frames] [rounds] [cold]
 //!
 //! Makes TFRecord files of random videos of `frames` frames each in FOLDER (and removes them), then lets the data path run
 //! to the first batch of a run that goes on near the end of the epoch, and to the end of one that reads everything. The
-//! page cache is as warm as memory allows. Trust the ratios: the machine may be shared.
+//! page cache is as warm as memory allows; with `cold` it is emptied before each (Linux, as root). Trust the ratios: the
+//! machine may be shared.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -34,11 +35,17 @@ const BATCH: u64 = 160;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let folder =
-        PathBuf::from(arguments.next().ok_or("usage: bench_resume FOLDER [megabytes] [frames] [rounds]")?);
+    let folder = PathBuf::from(
+        arguments.next().ok_or("usage: bench_resume FOLDER [megabytes] [frames] [rounds] [cold]")?,
+    );
     let megabytes: u64 = arguments.next().map_or(Ok(512), |n| n.parse())?;
     let frames: usize = arguments.next().map_or(Ok(225), |n| n.parse())?;
     let rounds: usize = arguments.next().map_or(Ok(3), |n| n.parse())?;
+    let cold = match arguments.next().as_deref() {
+        None => false,
+        Some("cold") => true,
+        Some(other) => return Err(format!("`{other}`: only `cold` may stand there").into()),
+    };
     std::fs::create_dir_all(&folder)?;
     let paths: Vec<_> = (0..FILES).map(|i| folder.join(format!("bench-{i}.tfrecord"))).collect();
     let videos = make(&paths, megabytes << 20, frames)?;
@@ -47,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let used_up = (videos - 1) / BATCH * BATCH;
     for round in 1..=rounds {
+        empty_cache(cold)?;
         let start = Instant::now();
         let mut passed = 0;
         for path in &paths {
@@ -55,7 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let walk = start.elapsed().as_secs_f64();
         assert_eq!(passed, videos);
+        empty_cache(cold)?;
         let replay = first_batch(&folder, &paths, used_up)?;
+        empty_cache(cold)?;
         let read = first_batch(&folder, &paths, 0)?;
         println!(
             "round {round}: headers alone {:.0} records/s; replay {:.0} records/s ({replay:.2} s to the first batch after \
@@ -67,6 +77,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     paths.iter().try_for_each(std::fs::remove_file)?;
+    Ok(())
+}
+
+/// Makes the kernel forget what it holds of files, if asked to. Written pages are flushed first: dirty ones would stay.
+fn empty_cache(cold: bool) -> Result<(), Box<dyn Error>> {
+    if cold {
+        if !std::process::Command::new("sync").status()?.success() {
+            return Err("sync failed".into());
+        }
+        std::fs::write("/proc/sys/vm/drop_caches", "3")
+            .map_err(|e| format!("cannot empty the page cache (Linux, as root): {e}"))?;
+    }
     Ok(())
 }
 
