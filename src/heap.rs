@@ -16,8 +16,8 @@ static ALLOCATOR: cap::Cap<mimalloc::MiMalloc> = cap::Cap::new(mimalloc::MiMallo
 #[cfg(feature = "heap-log")]
 const LOG: &str = "FRAMEWISE_HEAP_LOG";
 
-/// Writes a line a second, `fewest,most`: bytes in use in that second, by a look each millisecond. Nothing without the
-/// variable `FRAMEWISE_HEAP_LOG`.
+/// Writes a line a second: the fewest bytes in use in that second, by a look each millisecond. Nothing without the variable
+/// `FRAMEWISE_HEAP_LOG`.
 ///
 /// # Errors
 ///
@@ -32,14 +32,13 @@ pub(crate) fn log() -> std::io::Result<()> {
     std::thread::Builder::new().name("heap-log".to_owned()).spawn(move || {
         loop {
             let second = Instant::now();
-            let (mut fewest, mut most) = (usize::MAX, 0);
+            let mut fewest = usize::MAX;
             while second.elapsed() < Duration::from_secs(1) {
-                let used = ALLOCATOR.allocated();
-                (fewest, most) = (fewest.min(used), most.max(used));
+                fewest = fewest.min(ALLOCATOR.allocated());
                 std::thread::sleep(Duration::from_millis(1));
             }
             // One write: a reader sees whole lines.
-            if file.write_all(format!("{fewest},{most}\n").as_bytes()).is_err() {
+            if file.write_all(format!("{fewest}\n").as_bytes()).is_err() {
                 return;
             }
         }

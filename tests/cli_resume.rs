@@ -11,22 +11,11 @@ use tempfile::TempDir;
 use crate::cli_signals::{ENDLESS, end, send, start, training, wait_until};
 use crate::cli_support::{Desk, Said, graph, names, vowels_graph};
 use crate::common::checkpoint_bytes;
+use crate::resume_support::copy;
 
 /// A checkpoint an epoch (of nine steps), and no evaluation.
 const EVERY: [&str; 4] =
     ["--set", "stages.checkpoint.every_epochs=1", "--set", "stages.evaluate.every_epochs=0"];
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 fn quickstart(desk: &Desk, args: &[&str]) -> Said {
     desk.framewise(&[&["run", &graph("quickstart.toml")], &EVERY[..], args].concat())

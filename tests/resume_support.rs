@@ -159,7 +159,8 @@ pub(crate) fn done(outcome: Outcome) -> Outcome {
     outcome
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a directory with all that is in it; links stay links.
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));

@@ -8,6 +8,7 @@
 //! stay in that range only.
 //!
 //! `FRAMEWISE_SOAK_SECONDS` says how long, 60 if not set; `FRAMEWISE_SOAK_LOG` names a file for the samples.
+#![cfg(target_os = "linux")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -122,7 +123,7 @@ fn watch(child: &mut std::process::Child, seconds: f64, desk: &Desk) -> Vec<Samp
     while start.elapsed().as_secs_f64() < seconds {
         std::thread::sleep(Duration::from_secs(1));
         assert!(child.try_wait().unwrap().is_none(), "it ended: {}", desk.read("err"));
-        let Some(heap) = heap.last().and_then(|line| line.split(',').next()?.parse::<f64>().ok()) else {
+        let Some(heap) = heap.last().map(|line| line.parse::<f64>().unwrap()) else {
             assert!(samples.is_empty() && start.elapsed() < Duration::from_secs(30), "no log of the heap");
             continue;
         };
@@ -201,11 +202,11 @@ fn judge(samples: &[Sample], steps: usize, epochs: usize) {
     let seconds = samples[samples.len() - 1].seconds;
     let mut text = format!("soak: {seconds:.0} s, {steps} steps, {epochs} evaluations; early and late:");
     let mut grown = Vec::new();
-    let mut hold = |name: &str, unit: f64, allowed: f64, values: [f64; 2]| {
+    let mut hold = |name: &'static str, unit: f64, allowed: f64, values: [f64; 2]| {
         let [early, late] = values.map(|value| value / unit);
         write!(text, " {name} {early:.2} and {late:.2};").unwrap();
         if values[1] > values[0] + allowed {
-            grown.push(name.to_owned());
+            grown.push(name);
         }
     };
     let fewest =
