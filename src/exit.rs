@@ -1,23 +1,23 @@
-//! Exit codes, in the numbering of sysexits.h.
+//! The exit codes, in the numbering of sysexits.h.
 //!
-//! Law: the code follows from the first error, by its kind.
+//! Law: the exit code follows from the kind of the first error.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
+use framewise_pipeline::Failure;
 use framewise_pipeline::engine::RunError;
-use framewise_pipeline::{ErrorKind, Failure};
-use framewise_stages::store::StoreError;
 
-/// Done.
+/// The run is done.
 pub(crate) const OK: u8 = 0;
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 64;
-/// A bug.
+/// An internal error happened, which is a bug.
 pub(crate) const INTERNAL: u8 = 70;
-/// Stopped by Ctrl-C or a signal.
+/// The run was stopped by Ctrl-C or a signal.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// The command line asks for something that is not there.
+/// The error for a command line that asks for something that does not exist.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
 
@@ -45,25 +45,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     INTERNAL
 }
 
-/// The kind of an error met while reading a file that a person named.
-pub(crate) fn read_kind(error: &std::io::Error) -> ErrorKind {
-    use std::io::ErrorKind as Io;
-    match error.kind() {
-        Io::NotFound | Io::PermissionDenied | Io::IsADirectory | Io::NotADirectory => ErrorKind::NotFound,
-        _ => ErrorKind::Io,
-    }
-}
-
-/// The failure to write or read a checkpoint or weights.
-pub(crate) fn store_failure(error: StoreError) -> Failure {
-    let kind = match &error {
-        StoreError::Missing { .. } => ErrorKind::NotFound,
-        StoreError::Read { source, .. } => read_kind(source),
-        StoreError::Write { .. } => ErrorKind::CannotWrite,
-        StoreError::Damaged { .. } | StoreError::Format { .. } => ErrorKind::Data,
-        StoreError::Tensor { .. } => ErrorKind::Internal,
-    };
-    Failure::new(kind, error)
+/// The failure to make or write a file or a directory.
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::cannot_write(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

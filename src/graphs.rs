@@ -1,51 +1,30 @@
-//! `framewise check`, `render` and `graph`: what can be done with a graph without running it.
+//! Reading a graph that the command line names, and `framewise render` and `graph`, which print it.
 
 use std::path::Path;
 
 use framewise_pipeline::Registry;
-use framewise_pipeline::graph::{self, Diagnostics, Override, ResolvedGraph};
+use framewise_pipeline::graph::{self, Diagnostics, Loaded, Override, ResolvedGraph};
 
-use crate::cli::{CheckArgs, DrawArgs, Drawing, RenderArgs};
+use crate::cli::{DrawArgs, Drawing, RenderArgs};
 use crate::text::plural;
 use crate::{exit, terminal};
 
-/// Checks graphs; every error of every file is told. The exit code is that of the first file that has any.
+/// Prints a graph in the form in which it would run.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let registry = framewise_stages::registry();
-    let mut code = exit::OK;
-    for path in &args.graphs {
-        match load(path, &registry, &[]) {
-            Ok(graph) => {
-                let stages = plural(graph.stages.len() as u64, "stage");
-                let edges = plural(graph.edges.len() as u64, "edge");
-                let line = format!("{}: ok ({stages}, {edges})\n", path.display());
-                terminal::print(&terminal::printable(&line))?;
-            }
-            Err(diagnostics) if code == exit::OK => code = diagnostics.kind().exit_code(),
-            Err(_) => {}
-        }
-    }
-    Ok(code)
-}
-
-/// Prints a graph as it would run.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<u8> {
-    with_graph(&args.graph, &args.set.overrides, graph::render)
+pub(crate) fn render(args: &RenderArgs, registry: &Registry) -> anyhow::Result<u8> {
+    with_graph(&args.graph, registry, &args.set.overrides, graph::render)
 }
 
 /// Draws a graph.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(crate) fn draw(args: &DrawArgs) -> anyhow::Result<u8> {
+pub(crate) fn draw(args: &DrawArgs, registry: &Registry) -> anyhow::Result<u8> {
     with_graph(
         &args.graph,
+        registry,
         &args.set.overrides,
         match args.format {
             Drawing::Mermaid => graph::mermaid,
@@ -55,10 +34,15 @@ pub(crate) fn draw(args: &DrawArgs) -> anyhow::Result<u8> {
     )
 }
 
-fn with_graph(path: &Path, overrides: &[Override], text: fn(&ResolvedGraph) -> String) -> anyhow::Result<u8> {
-    match load(path, &framewise_stages::registry(), overrides) {
-        Ok(graph) => {
-            let text = text(&graph);
+fn with_graph(
+    path: &Path,
+    registry: &Registry,
+    overrides: &[Override],
+    text: fn(&ResolvedGraph) -> String,
+) -> anyhow::Result<u8> {
+    match load(path, registry, overrides) {
+        Ok(loaded) => {
+            let text = text(&loaded.graph);
             let end = if text.ends_with('\n') { "" } else { "\n" };
             terminal::print(&(text + end))?;
             Ok(exit::OK)
@@ -67,34 +51,63 @@ fn with_graph(path: &Path, overrides: &[Override], text: fn(&ResolvedGraph) -> S
     }
 }
 
-/// Loads and checks a graph. Errors and warnings are told on standard error.
+/// The path that stands for a graph on standard input.
+pub(crate) const STDIN: &str = "-";
+/// The name of that graph in messages. Relative paths in the graph are relative to the working directory.
+const STDIN_NAME: &str = "<stdin>";
+
+/// Reads and checks a graph. Nothing is printed.
 ///
 /// # Errors
-/// The graph's errors, told already.
-pub(crate) fn load(
-    path: &Path,
-    registry: &Registry,
-    overrides: &[Override],
-) -> Result<ResolvedGraph, Diagnostics> {
-    let tell = |diagnostics: &Diagnostics| {
-        let text = diagnostics.render(terminal::stderr_has_color());
-        if !text.is_empty() {
-            terminal::say(text.trim_end_matches('\n'));
-        }
-    };
-    match graph::load(path, registry, overrides) {
+/// Everything that is wrong with the graph.
+pub(crate) fn read(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    if path == Path::new(STDIN) {
+        graph::load_from(Path::new(STDIN_NAME), std::io::stdin().lock(), registry, overrides)
+    } else {
+        graph::load(path, registry, overrides)
+    }
+}
+
+/// Loads and checks a graph. Errors and warnings are printed to standard error.
+///
+/// # Errors
+/// The errors of the graph, which were already printed.
+pub(crate) fn load(path: &Path, registry: &Registry, overrides: &[Override]) -> Result<Loaded, Diagnostics> {
+    match read(path, registry, overrides) {
         Ok(loaded) => {
             tell(&loaded.warnings);
-            Ok(loaded.graph)
+            Ok(loaded)
         }
         Err(diagnostics) => {
-            tell(&diagnostics);
+            tell_errors(path, &diagnostics);
             Err(diagnostics)
         }
     }
 }
 
-/// The first error in one line, with the number of the others.
+/// Prints diagnostics to standard error.
+pub(crate) fn tell(diagnostics: &Diagnostics) {
+    let text = diagnostics.render(terminal::stderr_has_color());
+    if !text.is_empty() {
+        terminal::say(text.trim_end_matches('\n'));
+    }
+}
+
+/// Prints the errors and warnings of a graph to standard error, and then how many there are.
+pub(crate) fn tell_errors(path: &Path, diagnostics: &Diagnostics) {
+    tell(diagnostics);
+    let (errors, warnings) = (diagnostics.errors() as u64, diagnostics.warnings() as u64);
+    let warnings = if warnings > 0 { format!(" and {}", plural(warnings, "warning")) } else { String::new() };
+    let line = format!("\n{}{warnings} in {}", plural(errors, "error"), shown(path));
+    terminal::say(&terminal::printable(&line));
+}
+
+/// The path of a graph in messages.
+pub(crate) fn shown(path: &Path) -> String {
+    if path == Path::new(STDIN) { STDIN_NAME.to_owned() } else { path.display().to_string() }
+}
+
+/// The first error in one line, with the number of the other errors.
 pub(crate) fn first_message(diagnostics: &Diagnostics) -> String {
     let mut errors = diagnostics.iter().filter(|(_, d)| d.severity() == graph::Severity::Error);
     let Some((position, first)) = errors.next() else { return "the graph has errors".to_owned() };

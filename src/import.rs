@@ -1,23 +1,24 @@
-//! `framewise import`: weights of other systems as a `.safetensors` file.
+//! `framewise import`, which writes the weights of another system to a `.safetensors` file.
 //!
-//! Law: the file appears whole or not at all, and every tensor of the model is told with where it comes from.
+//! Laws: the file appears whole or not at all. The report says for every tensor of the model where it comes from.
 
 use std::path::Path;
 
 use framewise_pipeline::{ErrorKind, Failure};
 use framewise_stages::import::{self, ImportError, Imported, Options, Origin, Row};
 use framewise_stages::model::NextVladConfig;
-use framewise_stages::store::{self, StoreError};
+use framewise_stages::read_kind;
+use framewise_stages::store;
 
 use crate::cli::ImportArgs;
 use crate::exit::{self, UsageError};
 use crate::terminal::{self, printable};
 use crate::text::{Align, count, plural, table};
 
-/// Reads `args.from`, writes `args.to`, and tells what became of each tensor.
+/// Reads `args.from`, writes `args.to`, and reports what became of each tensor.
 ///
 /// # Errors
-/// Usage when `args.to` is no name for weights; the files' own errors; standard output cannot be written.
+/// A usage error when `args.to` is not a name for weights. The errors of the files. Standard output cannot be written.
 pub(crate) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     if args.to.is_dir() || args.to.extension().is_none_or(|extension| extension != "safetensors") {
         let why = format!("{}: the weights go to a file that is named *.safetensors", args.to.display());
@@ -28,7 +29,7 @@ pub(crate) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     if let Some(path) = &args.eigenvalues {
         scale(&mut imported, path, &args.from)?;
     }
-    store::save_weights(&args.to, &imported.weights.named_tensors()).map_err(store_failure)?;
+    store::save_weights(&args.to, &imported.weights.named_tensors()).map_err(Failure::from)?;
     terminal::print(&printable(&report(args, &imported)))?;
     if imported.rows.iter().any(|row| row.from.is_none()) && args.eigenvalues.is_none() {
         terminal::say(&format!(
@@ -39,15 +40,15 @@ pub(crate) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// The configuration that the files make together, the later over the earlier; none without files.
+/// The configuration that the files make together, where a later file beats an earlier one. `None` without files.
 fn configuration(paths: &[std::path::PathBuf]) -> Result<Option<NextVladConfig>, Failure> {
     let mut merged = toml::Table::new();
     for path in paths {
         let wrong = |why: &str| Failure::config(format!("{}: {why}", path.display()));
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Failure::new(exit::read_kind(&e), format!("{}: {e}", path.display())))?;
+        let text = framewise_stages::io::read_to_string(path)
+            .map_err(|e| Failure::new(read_kind(&e), format!("{}: {e}", path.display())))?;
         let table = text.parse::<toml::Table>().map_err(|e| wrong(e.message()))?;
-        // Each by itself, so that a mistake is told with its file.
+        // Each file is read by itself, so that a mistake is reported with its file.
         table.clone().try_into::<NextVladConfig>().map_err(|e| wrong(e.message()))?;
         merged.extend(table);
     }
@@ -57,7 +58,10 @@ fn configuration(paths: &[std::path::PathBuf]) -> Result<Option<NextVladConfig>,
     let config: NextVladConfig = merged.try_into().map_err(|e| Failure::config(e.message().to_owned()))?;
     match config.check() {
         problems if problems.is_empty() => Ok(Some(config)),
-        problems => Err(Failure::config(format!("the model cannot be: {}", problems.join("; ")))),
+        problems => Err(Failure::config(format!(
+            "there is no model with this configuration: {}",
+            problems.join("; ")
+        ))),
     }
 }
 
@@ -122,14 +126,9 @@ fn cells(row: &Row, args: &ImportArgs) -> Vec<String> {
 /// The failure of an import.
 pub(crate) fn failure(error: ImportError) -> Failure {
     let kind = match &error {
-        ImportError::Read { source, .. } => exit::read_kind(source),
+        ImportError::Read { source, .. } => read_kind(source),
         ImportError::Content { .. } => ErrorKind::Data,
         ImportError::Map { .. } => ErrorKind::Config,
     };
-    Failure::new(kind, error)
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    let kind = if error.is_write_failure() { ErrorKind::CannotWrite } else { ErrorKind::Internal };
     Failure::new(kind, error)
 }

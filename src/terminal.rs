@@ -1,6 +1,6 @@
 //! Writing to standard output and standard error.
 //!
-//! Law: nothing here panics. A reader that went away (`| head`) ends the output, not the program, and control
+//! Laws: nothing here panics. A reader that went away (`| head`) ends the output but not the program. Control
 //! characters of names and messages never reach a terminal.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,20 +9,33 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use console::Term;
 use framewise_pipeline::{ErrorKind, Failure};
 
-/// Whether standard output was a terminal when the program began. One that has gone away is none any more.
+use crate::shell;
+
+/// Whether standard output was a terminal when the program began. A terminal that has gone away no longer counts as
+/// one, so this is asked at the beginning.
 static SHOWN_ON_TERMINAL: OnceLock<bool> = OnceLock::new();
 
-/// Remembers what standard output is; called before anything is written.
+/// Remembers what standard output is. This is called before anything is written.
 pub(crate) fn remember_stdout() {
     SHOWN_ON_TERMINAL.get_or_init(|| io::stdout().is_terminal());
+}
+
+/// The width to which the text of a result is laid out, in characters: that of the terminal on which it is shown. Without
+/// a terminal it is the value of the variable `COLUMNS`, or 80.
+pub(crate) fn width(shown_on: &Term) -> usize {
+    let terminal = shown_on.is_term().then(|| shown_on.size_checked()).flatten().map(|(_, width)| width);
+    let variable = || std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse::<u16>().ok());
+    terminal.or_else(variable).filter(|width| *width > 0).map_or(80, usize::from)
 }
 
 /// Writes to standard output.
 ///
 /// # Errors
-/// `Io` when the output is lost, as on a full disk. That nobody reads any more, or that the terminal is gone, is no error.
+/// `Io` when the output is lost, as on a full disk. It is not an error that nobody reads any more, or that the terminal
+/// is gone.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let seen_by_nobody = |error: &io::Error| {
@@ -36,28 +49,28 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to standard error; that it cannot be shown is no reason to fail.
+/// Writes a line to standard error. A line that cannot be shown is no reason to fail.
 pub(crate) fn say(text: &str) {
-    // One write: lines of several threads do not mix.
+    // The line is one write, so that lines of several threads do not mix.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Writes an error for a person.
+/// Writes an error to standard error, for a person.
 pub(crate) fn error(message: &str) {
     say(&format!("{} {}", paint("error:", RED), printable(message)));
 }
 
-/// Bold red.
+/// The code for bold red.
 pub(crate) const RED: &str = "\x1b[1;31m";
-/// Bold yellow.
+/// The code for bold yellow.
 pub(crate) const YELLOW: &str = "\x1b[1;33m";
 
-/// A word in colour, where standard error shows colours.
+/// The word in colour, if standard error shows colours.
 pub(crate) fn paint(text: &str, style: &str) -> String {
     if stderr_has_color() { format!("{style}{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Whether standard error is a terminal that shows colours and its user wants them (<https://no-color.org>).
+/// Whether standard error is a terminal that shows colours, and its user wants them (<https://no-color.org>).
 pub(crate) fn stderr_has_color() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stderr_is_terminal() && !refused
@@ -68,7 +81,7 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The text with control characters, other than the end of a line, written out.
+/// The text, in which control characters other than the end of a line are written out.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n';
     if !text.contains(harmful) {
@@ -81,12 +94,12 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where lines go while a progress display owns the terminal.
+/// The function to which lines go while a progress display owns the terminal.
 pub(crate) type LineSink = Arc<dyn Fn(&str) + Send + Sync>;
 
 static SINK: Mutex<Option<LineSink>> = Mutex::new(None);
 
-/// The name of the thread that draws progress; it may hold the display's locks when it panics.
+/// The name of the thread that draws progress. It may hold the display's locks when it panics.
 pub(crate) const PROGRESS_THREAD: &str = "progress";
 
 /// Sends the panic hook's lines to `sink` from now on, or back to standard error.
@@ -94,7 +107,8 @@ pub(crate) fn redirect(sink: Option<LineSink>) {
     *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
 }
 
-/// One line for a panic in place of the runtime's several; the backtrace follows where `RUST_BACKTRACE` asks for it.
+/// Installs a hook that writes one line for a panic, in place of the runtime's several lines. The backtrace follows if
+/// `RUST_BACKTRACE` asks for it.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let text = panic_text(info);
@@ -119,8 +133,9 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
     let message = payload.downcast_ref::<&str>().copied();
     let message = message.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let mut text = format!(
-        "internal error{place} (thread `{thread}`): {}\nThis is a bug in framewise; please report it with the graph and this line.",
-        printable(message)
+        "internal error{place} (thread `{thread}`): {}\nThis is a bug in {}; please report it with the graph and this line.",
+        printable(message),
+        shell::program_name()
     );
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -157,6 +172,6 @@ mod tests {
         let lines = lines.lock().unwrap();
         assert!(lines[0].starts_with("internal error at src/terminal.rs:"), "{lines:?}");
         assert!(lines[0].ends_with("(thread `forward`): no room left"), "{lines:?}");
-        assert!(lines[1].starts_with("This is a bug in framewise"), "{lines:?}");
+        assert!(lines[1].starts_with("This is a bug in "), "{lines:?}");
     }
 }

@@ -1,24 +1,22 @@
 //! Numbers and tables as text for people.
 
-/// A count with thousands separated: `1,234,567`.
-pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+use console::measure_text_width;
+pub(crate) use framewise_stages::words::{count, epoch, plural};
+use serde::Serialize;
+
+/// A struct of numbers, texts and maps keyed by text as JSON over many lines, with the end of the last line. Floats keep
+/// every digit. NaN and infinities are null.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value);
+    text.expect("a struct of numbers, texts and maps keyed by text has a JSON form") + "\n"
 }
 
-/// A rate to about three digits: `0.123`, `12.3`, `1,235`.
+/// A rate with about three digits, such as `0.123`, `12.3` or `1,235`.
 pub(crate) fn rate(value: f64) -> String {
     if !value.is_finite() {
         "–".to_owned()
     } else if value >= 100.0 {
-        // Rates are not negative and far below 2^63.
+        // Rates are not negative, and they are far below 2^63.
         count(value.round() as u64)
     } else if value >= 10.0 {
         format!("{value:.1}")
@@ -29,17 +27,21 @@ pub(crate) fn rate(value: f64) -> String {
     }
 }
 
-/// A result: a count as it is, anything else to six decimals.
+/// A result. A whole number is written without decimals, and any other number with six. A result that is not defined,
+/// such as a metric over no label, is `n/a`.
 pub(crate) fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "n/a".to_owned();
+    }
     if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.6}") }
 }
 
-/// A share as a whole percentage: `72%`.
+/// A share as a whole percentage, such as `72%`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
-/// Bytes: `512 B`, `4.19 MB` (powers of ten).
+/// A number of bytes with a unit in powers of ten, such as `512 B` or `4.19 MB`.
 pub(crate) fn bytes(n: u64) -> String {
     let units = ["kB", "MB", "GB", "TB", "PB"];
     if n < 1000 {
@@ -55,7 +57,7 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
-/// Seconds: `0.42s`, `12.3s`, `4m05s`, `2h03m`.
+/// A time in seconds, written as `0.42s`, `12.3s`, `4m05s` or `2h03m`.
 pub(crate) fn seconds(value: f64) -> String {
     let whole = value.round() as u64;
     match whole {
@@ -66,19 +68,14 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
-/// `1 stage`, `2 stages`.
-pub(crate) fn plural(n: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
-}
-
-/// Which side of its column a cell keeps to.
+/// The side of its column to which a cell is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// Rows as lines of aligned columns, two spaces apart, without trailing spaces.
+/// The rows as lines of aligned columns that are two spaces apart. Lines have no trailing spaces.
 pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> String {
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -98,12 +95,13 @@ pub(crate) fn table(columns: &[Align], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// The text broken into lines of at most `width` characters where words allow, each after `indent` spaces.
+/// The text broken into lines, each of which begins with `indent` spaces. A line has at most `width` characters where
+/// the words allow that.
 pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut out = String::new();
     let mut used = 0;
     for word in text.split_whitespace() {
-        let length = word.chars().count();
+        let length = measure_text_width(word);
         if used > 0 && indent + used + 1 + length > width {
             out.push('\n');
             used = 0;
@@ -127,10 +125,6 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(
-            [count(0), count(999), count(1000), count(89_088_550)],
-            ["0", "999", "1,000", "89,088,550"]
-        );
         assert_eq!([rate(0.0), rate(0.126), rate(12.34), rate(1234.5)], ["0", "0.13", "12.3", "1,235"]);
         assert_eq!([bytes(999), bytes(4_190_000), bytes(999_999)], ["999 B", "4.19 MB", "1.00 MB"]);
         assert_eq!(
@@ -138,7 +132,7 @@ mod tests {
             ["0.42s", "12.3s", "4m05s", "2h03m"]
         );
         assert_eq!(percent(0.717), "72%");
-        assert_eq!([number(370.0), number(0.25), number(f64::NAN)], ["370", "0.250000", "NaN"]);
+        assert_eq!([number(370.0), number(0.25), number(f64::NAN)], ["370", "0.250000", "n/a"]);
     }
 
     #[test]

@@ -1,20 +1,22 @@
-//! The settings of the process that must stand before its first thread starts: threads and memory.
+//! The settings of the process that must stand before its first thread starts: the number of threads, and the memory
+//! that is kept.
 //!
-//! Law: they change how fast a run is, never its result.
+//! Law: the settings change how fast a run is, but never its result.
 
-/// The number of threads of every computation. Without it candle asks the system for the number of cores before every
-/// matrix product: it opens and parses /proc/cpuinfo each time, which took two thirds of a quickstart run on two cores.
+/// The variable with the number of threads of every computation. Without it, candle asks the system for the number of
+/// cores before every matrix product. Each time it opens and parses /proc/cpuinfo, which took two thirds of a
+/// quickstart run on two cores.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
-/// How long the allocator keeps freed memory before it returns it to the system; -1 is for ever. A training step frees
-/// and fetches the same gigabytes again and again: with the allocator's default, faulting the pages in cost 1 to 2 seconds
-/// of a 4 second step at full size.
+/// The variable that says how long the allocator keeps freed memory before it returns it to the system; -1 is for ever.
+/// A training step frees and fetches the same gigabytes again and again. With the allocator's default, faulting the
+/// pages in took 1 to 2 seconds of a 4 second step at full size.
 const KEEP_MEMORY: &str = "MIMALLOC_PURGE_DELAY";
 
-/// Settles both, unless the user has.
+/// Sets both variables, unless the user has set them.
 ///
-/// A process cannot safely set a variable of its own environment (and the allocator has read its own by now), so this one
-/// starts itself again with them, in place: same process, same arguments.
+/// A process cannot safely set a variable of its own environment, and the allocator has read its variable by now. So
+/// the process starts itself again in place, with the variables set and the same arguments.
 #[cfg(unix)]
 pub(crate) fn settle() {
     use std::os::unix::process::CommandExt;
@@ -28,10 +30,11 @@ pub(crate) fn settle() {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    // Returns only if it failed (the program's file was replaced, say). Then the run is slower, not wrong.
+    // `exec` returns only if it failed, for example because the program's file was replaced. Then the run is slower,
+    // but not wrong.
     let _ = again.args(arguments).envs(missing).exec();
 }
 
-/// Does nothing where a process cannot start itself again in place.
+/// Does nothing on systems where a process cannot start itself again in place.
 #[cfg(not(unix))]
 pub(crate) fn settle() {}

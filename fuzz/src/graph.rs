@@ -1,4 +1,5 @@
-//! The loader of graphs: a TOML text over the real stage types, and behind a NUL byte any number of `--set`s, one a line.
+//! The fuzz target for the loader of graphs. The input is a TOML text over the real stage types. Behind a NUL byte
+//! follows any number of `--set`s, one on each line.
 
 use std::path::Path;
 
@@ -6,13 +7,13 @@ use framewise_pipeline::graph::{self, Override};
 
 use crate::counting::peak;
 
-/// Holds the laws of loading to this text.
+/// Asserts the laws of loading for this text.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (text, sets) = text.split_once('\0').unwrap_or((&text, ""));
     let sets: Vec<Override> = sets.lines().filter_map(|line| line.parse().ok()).collect();
     let registry = framewise_stages::registry();
-    // In a directory that is not there: no text reads a file by chance.
+    // The graph lies in a directory that does not exist, so that no text reads a file by chance.
     let path = Path::new("/no/such/directory/fuzz.toml");
     let used = peak(|| match graph::load_str(path, text, &registry, &sets) {
         Ok(loaded) => {
@@ -29,6 +30,6 @@ pub fn check(data: &[u8]) {
             assert!(!errors.render(data.len().is_multiple_of(2)).is_empty());
         }
     });
-    // Messages quote the lines they are about, each at most once a message.
+    // Messages quote the lines that they are about, each line at most once in each message.
     assert!(used <= (8 << 20) + 4096 * data.len(), "{used} bytes for a text of {}", data.len());
 }

@@ -1,20 +1,18 @@
-//! The framing of records behind GZIP: the bytes as a deflate stream of their own, and as good content whose stream is
-//! cut or changed.
+//! The fuzz target for the framing of records behind GZIP. The bytes are used as a deflate stream of their own, and as
+//! good content whose stream is cut or changed.
 
 use std::io::Write;
 
-use crate::records::read;
+use crate::framing::{EXPANSION, read};
 
 /// A GZIP header without options.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// Deflate packs at most about 1032 bytes into one.
-pub(crate) const EXPANSION: usize = 1100;
 
-/// Holds the laws of framing to these bytes behind GZIP.
+/// Asserts the laws of framing for these bytes behind GZIP.
 pub fn check(data: &[u8]) {
     let stream = [&HEADER, data].concat();
     read(&stream, false, EXPANSION * data.len());
-    // The first two bytes say where a packed stream is cut and which of its bytes changes.
+    // The first two bytes say where the packed stream is cut, and which of its bytes is changed.
     let Some((&[cut, changed], content)) = data.split_first_chunk() else { return };
     let mut packed = packed(content);
     let place = changed as usize * packed.len() / 256;

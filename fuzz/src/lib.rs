@@ -1,14 +1,18 @@
-//! What must hold for any bytes, one module for each reader of foreign bytes. The laws, for all of them: no panic, no
-//! hang, and no allocation that the bytes which are there do not justify.
+//! The fuzz targets: one module for each reader of foreign bytes.
 //!
-//! The modules know nothing of libFuzzer: `stages/tests/fuzz_corpus.rs` holds the same laws to every file of `corpus/`
-//! in the ordinary test run.
+//! Laws: for any bytes, a reader does not panic, does not hang, and allocates no more than the bytes that are there
+//! justify.
+//!
+//! The modules know nothing of libFuzzer. `stages/tests/fuzz_corpus.rs` asserts the same laws for every file of
+//! `corpus/` in the ordinary test run.
 
 #[path = "../../stages/tests/common/counting.rs"]
 mod counting;
 
+mod framing;
 pub mod graph;
 pub mod gzip;
 pub mod payloads;
 pub mod records;
 pub mod weights;
+pub mod zstd;

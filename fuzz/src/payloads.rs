@@ -1,5 +1,5 @@
-//! The decoders of a record's payload, frame level (`SequenceExample`) and video level (`Example`), and the readers
-//! that only peek.
+//! The fuzz target for the decoders of a record's payload, at frame level (`SequenceExample`) and at video level
+//! (`Example`), and for the readers that only look at parts of it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn record(data: Vec<u8>) -> Record {
     Record { origin: Origin { file: Arc::from(Path::new("fuzz")), record: 0, byte: 0 }, data }
 }
 
-/// Holds the laws of decoding to this payload.
+/// Asserts the laws of decoding for this payload.
 pub fn check(data: &[u8]) {
     let options = DecodeOptions {
         rgb_size: RGB,
@@ -38,7 +38,8 @@ pub fn check(data: &[u8]) {
         peek_id(&record.data, &DEFAULT_ID_KEYS);
         peek_sizes(&record.data);
     });
-    // Features, labels and id are at most the payload, doubled while a list grows, for two decoders; messages are short.
+    // For each of the two decoders, features, labels and id take at most the bytes of the payload, doubled while a list
+    // grows. Messages are short.
     assert!(used <= 8 * data.len() + 4096, "{used} bytes for a payload of {}", data.len());
     match frames.expect("decoded above") {
         Ok(example) => {
@@ -67,7 +68,7 @@ fn assert_labels(labels: &[u32]) {
     assert!(labels.is_sorted_by(|a, b| a < b) && labels.iter().all(|&label| label < CLASSES));
 }
 
-/// An error of one record's content, which is told in one short line.
+/// Asserts that an error is one of a record's content, and that its text is one short line.
 fn assert_content(error: &RecordError) {
     assert!(!error.ends_file());
     let text = error.to_string();

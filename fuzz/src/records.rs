@@ -1,21 +1,19 @@
-//! The framing of records, from plain bytes: as they are, and with the CRC of every length made right, so that lengths
-//! of any size are believed until the bytes are missing.
+//! The fuzz target for the framing of records in plain bytes. The bytes are used as they are, and also with the CRC of
+//! every length made right, so that the reader believes lengths of any size until the bytes are missing.
 
-use std::io::Cursor;
+use crate::framing::{EXPANSION, ZSTD_EXPANSION, read};
 
-use framewise_stages::tfrecord::{ReadError, ReaderOptions, RecordReader};
-
-use crate::counting::peak;
-
-/// Bytes of a header: the length and its CRC. A footer is the CRC of the payload.
+/// The bytes of a header, which is the length and its CRC. A footer is the CRC of the payload.
 const HEADER: usize = 12;
 const FOOTER: usize = 4;
 
-/// Holds the laws of framing to these bytes.
+/// Asserts the laws of framing for these bytes.
 pub fn check(data: &[u8]) {
-    // What begins like a compressed file is read as one.
+    // An input that begins like a compressed file is read as one.
     let whole = if data.starts_with(&[0x1f, 0x8b]) || data.starts_with(b"x") {
-        crate::gzip::EXPANSION * data.len()
+        EXPANSION * data.len()
+    } else if data.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || data.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) {
+        ZSTD_EXPANSION * data.len()
     } else {
         data.len()
     };
@@ -25,7 +23,7 @@ pub fn check(data: &[u8]) {
     read(&repaired, false, whole);
 }
 
-/// The bytes with the right CRC behind every length that stands where a header is due.
+/// The bytes, with the right CRC put behind every length that stands where a header is due.
 fn repaired(data: &[u8]) -> Vec<u8> {
     let mut bytes = data.to_vec();
     let mut at = 0;
@@ -43,7 +41,7 @@ fn repaired(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CRC-32C bit by bit, masked as TFRecord does: a plainer computation than the reader's.
+/// The CRC-32C, computed bit by bit and masked as TFRecord does. This is a plainer computation than the reader's.
 fn masked_crc(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for &byte in bytes {
@@ -53,39 +51,4 @@ fn masked_crc(bytes: &[u8]) -> u32 {
         }
     }
     (!crc).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// Reads all records, then passes over them; `content` bytes may come out of `data` once it is unpacked.
-pub(crate) fn read(data: &[u8], verify_data_crc: bool, content: usize) {
-    let options = ReaderOptions { verify_data_crc, ..ReaderOptions::default() };
-    let open = || RecordReader::over("fuzz", Cursor::new(data.to_vec()), options.clone());
-    let used = peak(|| {
-        let mut reader = open().expect("memory can be read");
-        let (mut records, mut payloads, mut ended) = (0, 0, false);
-        while let Some(item) = reader.next() {
-            assert!(!ended, "nothing follows what ends the file");
-            match item {
-                Ok(record) => {
-                    assert_eq!(record.origin.record, records);
-                    payloads += record.data.len();
-                }
-                Err(ReadError::Bad(error)) => {
-                    assert_eq!(error.origin.record, records);
-                    assert!(error.to_string().starts_with("fuzz: record "), "{error}");
-                    ended = error.ends_file();
-                }
-                Err(error) => panic!("{error}"),
-            }
-            records += 1;
-        }
-        assert!(reader.next().is_none());
-        assert!(payloads <= content, "{payloads} bytes of payload out of {content}");
-        let mut passing = open().expect("memory can be read");
-        match passing.skip(u64::MAX) {
-            Ok(passed) => assert!(!ended && passed == records, "{passed} passed, {records} read"),
-            Err(_) => assert!(ended),
-        }
-    });
-    // A mebibyte is reserved before the first byte of a record; buffers and a decompressor come to less.
-    assert!(used <= (2 << 20) + 3 * data.len() + 2 * content, "{used} bytes for {}", data.len());
 }

@@ -1,16 +1,17 @@
-//! The readers of weights from elsewhere: PaddlePaddle's pickles, numpy's archives, safetensors.
+//! The fuzz target for the readers of weights from elsewhere: PaddlePaddle's pickles, numpy's archives, and
+//! safetensors.
 
 use std::path::Path;
 
 use framewise_stages::import::{Format, Source};
 
 use crate::counting::peak;
-use crate::gzip::EXPANSION;
+use crate::framing::EXPANSION;
 
-/// Tensors that are read of a file; a file of a few kilobytes may name thousands.
+/// The number of tensors that are read of a file. A file of a few kilobytes may name thousands.
 const READ: usize = 32;
 
-/// Holds the laws of reading to this file.
+/// Asserts the laws of reading for this file.
 pub fn check(data: &[u8]) {
     let used = peak(|| {
         let Ok(mut source) = Source::from_bytes(Path::new("fuzz"), data.to_vec()) else { return };
@@ -28,7 +29,8 @@ pub fn check(data: &[u8]) {
             }
         }
     });
-    // A list of the tensors, and one tensor's elements twice; an archive unpacks to more than it is.
+    // The bound allows for a list of the tensors, for the elements of one tensor twice, and for an archive that unpacks
+    // to more than its own size.
     let content = match Format::of(data) {
         Some(Format::Npz) => EXPANSION * data.len(),
         _ => data.len(),

@@ -1,26 +1,28 @@
-//! What a file of another system holds, which `framewise import` makes weights of.
+//! The description of a file of another system, from which `framewise import` makes weights.
 
 use std::path::Path;
 
 use framewise_pipeline::Failure;
 use framewise_stages::import::Source;
+use framewise_stages::io;
+use framewise_stages::read_failure;
 
-use super::{Report, read_failure};
+use super::report::Report;
 use crate::import::failure;
 use crate::text::{Align, bytes, count, plural, table};
 
-/// Lists the arrays; `verify` reads the elements of all that could be weights.
+/// Lists the arrays of a file. With `verify`, the elements of all arrays are read that could be weights.
 ///
 /// # Errors
-/// It cannot be read, or is damaged.
+/// The file cannot be read, or is damaged.
 pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
-    let size = std::fs::metadata(path).map_err(|e| read_failure(path, &e))?.len();
+    let (_, size) = io::kind_and_length(path).map_err(|e| read_failure(path, &e))?;
     let mut source = Source::open(path).map_err(failure)?;
     let mut report = Report::new(source.format.what());
-    report.fact("size", bytes(size));
+    report.facts.value("size", bytes(size), size);
     let elements = |shape: &[usize]| shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
     let total = source.tensors.iter().try_fold(0u64, |n, tensor| n.checked_add(elements(&tensor.shape)?));
-    report.fact("elements", total.map_or("more than can be counted".to_owned(), count));
+    report.facts.value("elements", total.map_or("more than can be counted".to_owned(), count), total);
     report.fact("for a run", format!("framewise import {} WEIGHTS.safetensors", path.display()));
     if verify {
         let floats: Vec<usize> =

@@ -1,45 +1,54 @@
-//! What a file is, told by its first bytes.
+//! The kind of a file, which its first bytes tell.
 
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use framewise_pipeline::Failure;
 use framewise_stages::import::Format;
+use framewise_stages::io;
+use framewise_stages::io::content::Content;
+use framewise_stages::read_failure;
 use framewise_stages::tfrecord::{ReaderOptions, RecordReader};
 
-use super::read_failure;
-
-/// Bytes that are looked at.
+/// The number of bytes that are looked at.
 const HEAD: u64 = 4096;
 
 /// The kinds of files that can be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// TFRecord, plain or compressed; also what is nothing else, for framing to refuse.
+    /// A TFRecord file, plain or compressed. A file of no other kind counts as one too, so that framing refuses it.
     Records,
     /// A `.safetensors` file, a checkpoint or a run directory.
     Weights,
-    /// Arrays of another system, which `framewise import` reads.
+    /// A file with arrays of another system, which `framewise import` reads.
     Foreign,
     /// A text: a graph or a configuration.
     Settings,
 }
 
 impl Kind {
-    /// Looks at the file.
+    /// Finds the kind of a file.
     ///
     /// # Errors
-    /// It cannot be opened or read.
+    /// The file cannot be opened or read.
     pub(crate) fn of(path: &Path) -> Result<Self, Failure> {
-        let metadata = fs::metadata(path).map_err(|e| read_failure(path, &e))?;
-        if metadata.is_dir() {
+        let (kind, length) = io::kind_and_length(path).map_err(|e| read_failure(path, &e))?;
+        if kind == io::Kind::Directory {
             return Ok(Kind::Weights);
         }
+        if kind != io::Kind::File {
+            // A description reads the file more than once, and a pipe without a writer never ends.
+            return Err(Failure::data(format!(
+                "{}: a stream (a pipe or a device), which can be read only once; store its bytes in a file and inspect that",
+                path.display()
+            )));
+        }
         let mut head = Vec::new();
-        let file = File::open(path).map_err(|e| read_failure(path, &e))?;
+        let file = io::open(path).map_err(|e| read_failure(path, &e))?.reader;
         file.take(HEAD).read_to_end(&mut head).map_err(|e| read_failure(path, &e))?;
-        Ok(if is_safetensors(&head, metadata.len()) {
+        // A file of tensors that was cut short is described as one, so that its damage is named.
+        let is_cut = || Content::of(&head) == Some(Content::Safetensors) && !has_record(path);
+        Ok(if is_safetensors(&head, length) || is_cut() {
             Kind::Weights
         } else if matches!(Format::of(&head), Some(Format::Pickle | Format::Npz)) && !has_record(path) {
             Kind::Foreign
@@ -51,7 +60,7 @@ impl Kind {
     }
 }
 
-/// Length of the JSON header as u64, then the header.
+/// Whether the bytes begin with the length of a JSON header as u64, and then the header.
 fn is_safetensors(head: &[u8], length: u64) -> bool {
     let Some((size, rest)) = head.split_first_chunk::<8>() else { return false };
     let size = u64::from_le_bytes(*size);
@@ -66,7 +75,7 @@ fn has_record(path: &Path) -> bool {
 fn is_text(head: &[u8]) -> bool {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // The last character may be cut in two.
+        // The last character may have been cut in two.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
         }
@@ -77,6 +86,8 @@ fn is_text(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

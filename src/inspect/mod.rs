@@ -1,10 +1,16 @@
-//! `framewise inspect`: what files hold.
+//! `framewise inspect`, which describes what files hold.
 //!
-//! Law: the content tells what a file is, never its name; one bad file does not hide the others; and what is said does
-//! not depend on how many files are looked at at a time.
+//! Laws: the content of a file says what the file is, and its name does not. One bad file does not hide the others. The
+//! report does not depend on how many files are looked at at the same time.
 
+mod config;
+mod facts;
 mod foreign;
+mod ids;
 mod kind;
+mod progress;
+mod records;
+mod report;
 mod settings;
 mod summary;
 mod targets;
@@ -12,32 +18,32 @@ mod tfrecord;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use framewise_pipeline::Failure;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
+use framewise_pipeline::{Failure, Registry};
+use indicatif::ProgressBar;
 
 use crate::cli::{Format, InspectArgs};
 use crate::exit;
 use crate::terminal::{self, printable};
-use crate::text::{Align, table};
+use config::DataConfig;
 use kind::Kind;
+use progress::{Advance, bar};
+use report::{Found, Report};
 use summary::Summary;
 use targets::Target;
-use tfrecord::Records;
 
-/// With more files than this, a good one is a line.
+/// The number of files above which a good file gets only a line.
 const IN_FULL: usize = 8;
 
-/// Describes each file. The exit code is that of the first one in which something is wrong; with `--verify` bad data
-/// (65) comes before everything else.
+/// Describes each file. The exit code is that of the first file in which something is wrong. With `--verify`, bad data
+/// (exit code 65) go before everything else.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
+pub(crate) fn inspect(args: &InspectArgs, registry: &Registry) -> anyhow::Result<u8> {
     let mut targets = Vec::new();
     let mut summary = Summary::default();
     for target in targets::expand(&args.files) {
@@ -47,11 +53,15 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         }
     }
     let brief = args.verify && targets.len() > IN_FULL;
-    let bar = progress(args, &targets);
+    let bar = bar(args, &targets);
+    let look = Look { verify: args.verify, registry, bar: &bar };
+    if args.as_config {
+        return as_config(&targets, look);
+    }
     let mut printed = Ok(());
-    look(&targets, args.verify, &bar, |found| {
+    look_at_all(&targets, look, |found| {
         if args.format == Format::Text && printed.is_ok() {
-            // The bar is no part of the result: lines go around it.
+            // The bar is not part of the result, so lines go around it.
             printed = bar.suspend(|| found.print(brief));
         }
         summary.add(found, args);
@@ -71,12 +81,34 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     Ok(summary.exit_code)
 }
 
-/// Looks at the targets, several at a time, and hands on what was found in their order. `take` returns whether to go on.
-fn look(targets: &[Target], verify: bool, bar: &ProgressBar, mut take: impl FnMut(Found) -> bool) {
+/// Prints the configuration of the data in all files. A file that holds no records is an error, and so are files of
+/// different sizes.
+fn as_config(targets: &[Target], look: Look<'_>) -> anyhow::Result<u8> {
+    let mut config = Ok(DataConfig::default());
+    look_at_all(targets, look, |found| {
+        if let Ok(so_far) = &mut config {
+            let added = found.outcome.and_then(|report| match report.records {
+                Some(records) => so_far.add(&found.path, &records),
+                None => Err(Failure::data(format!("{}: {}, not records", found.path.display(), report.what))),
+            });
+            if let Err(failure) = added {
+                config = Err(failure);
+            }
+        }
+        config.is_ok()
+    });
+    look.bar.finish_and_clear();
+    terminal::print(&printable(&config?.to_toml()?))?;
+    Ok(exit::OK)
+}
+
+/// Looks at the targets, several at a time, and hands what was found to `take`, in the order of the targets. `take`
+/// returns whether to continue.
+fn look_at_all(targets: &[Target], look: Look<'_>, mut take: impl FnMut(Found) -> bool) {
     let next = AtomicUsize::new(0);
     let threads = threads().min(targets.len()).max(1);
     std::thread::scope(|scope| {
-        // Bounded: what waits for its turn to be printed is held in memory.
+        // The channel is bounded, because what waits for its turn to be printed is held in memory.
         let (sender, found) = mpsc::sync_channel(4 * threads);
         for _ in 0..threads {
             let (sender, next) = (sender.clone(), &next);
@@ -84,8 +116,8 @@ fn look(targets: &[Target], verify: bool, bar: &ProgressBar, mut take: impl FnMu
                 while let Some((index, target)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, targets.get(i)?)))
                 {
-                    if sender.send((index, Found::of(target, verify, bar))).is_err() {
-                        // Nobody listens any more.
+                    if sender.send((index, look.at(target))).is_err() {
+                        // Nobody takes results any more.
                         return;
                     }
                 }
@@ -106,150 +138,52 @@ fn look(targets: &[Target], verify: bool, bar: &ProgressBar, mut take: impl FnMu
     });
 }
 
-/// As many as there are cores, or as the variable says that limits every computation.
+/// The number of files that are looked at at the same time: the number of cores, or that of the variable that limits
+/// every computation.
 fn threads() -> usize {
     let wanted = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     let wanted = wanted.filter(|&threads: &usize| threads > 0);
     wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Bytes on the disk, on a terminal only.
-fn progress(args: &InspectArgs, targets: &[Target]) -> ProgressBar {
-    if !args.verify || !terminal::stderr_is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bytes = |target: &Target| if let Target::Path { bytes, .. } = target { *bytes } else { 0 };
-    let total = targets.iter().map(bytes).sum();
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar
+/// The way in which files are looked at.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    /// Whether everything is read.
+    verify: bool,
+    /// The stage types that graphs are checked with.
+    registry: &'a Registry,
+    bar: &'a ProgressBar,
 }
 
-/// What was found at a path.
-struct Found {
-    path: PathBuf,
-    outcome: Result<Report, Failure>,
-}
-
-impl Found {
-    fn of(target: &Target, verify: bool, bar: &ProgressBar) -> Self {
+impl Look<'_> {
+    fn at(&self, target: &Target) -> Found {
         match target {
             Target::Path { path, bytes } => {
-                let outcome = describe(path, verify, bar, *bytes);
-                Self { path: path.clone(), outcome }
+                Found { path: path.clone(), outcome: self.describe(path, *bytes) }
             }
             Target::Lost { path, failure } => {
                 let failure = Failure::new(failure.kind, failure.to_string());
-                Self { path: path.clone(), outcome: Err(failure) }
+                Found { path: path.clone(), outcome: Err(failure) }
             }
             Target::PassedOver(_) => unreachable!("sorted out before"),
         }
     }
 
-    fn exit_code(&self) -> u8 {
-        match &self.outcome {
-            Ok(report) => report.bad,
-            Err(failure) => failure.kind.exit_code(),
-        }
-    }
-
-    fn print(&self, brief: bool) -> Result<(), Failure> {
-        match &self.outcome {
-            Ok(report) => {
-                let text = if brief { report.brief(&self.path) } else { report.text(&self.path) };
-                terminal::print(&printable(&text))
+    /// Describes what is at `path`. The bar advances by `bytes`.
+    fn describe(&self, path: &Path, bytes: u64) -> Result<Report, Failure> {
+        let verify = self.verify;
+        let advance = Advance::new(self.bar, bytes);
+        match Kind::of(path)? {
+            // A text whose name promises records is a bad file of records, and is reported with the place and the
+            // reason.
+            Kind::Settings if verify && targets::is_named_records(path) => {
+                tfrecord::describe(path, verify, advance)
             }
-            Err(failure) => {
-                terminal::error(&failure.to_string());
-                Ok(())
-            }
+            Kind::Records => tfrecord::describe(path, verify, advance),
+            Kind::Weights => weights::describe(path, verify),
+            Kind::Foreign => foreign::describe(path, verify),
+            Kind::Settings => settings::describe(path, self.registry),
         }
     }
-}
-
-/// Describes what is at `path`; it advances the bar by `bytes`.
-fn describe(path: &Path, verify: bool, bar: &ProgressBar, bytes: u64) -> Result<Report, Failure> {
-    let advance = Advance { bar, left: bytes };
-    match Kind::of(path)? {
-        // A name that promises records makes a text a bad file of records, with the place and the reason.
-        Kind::Settings if verify && targets::is_named_records(path) => {
-            tfrecord::describe(path, verify, advance)
-        }
-        Kind::Records => tfrecord::describe(path, verify, advance),
-        Kind::Weights => weights::describe(path, verify),
-        Kind::Foreign => foreign::describe(path, verify),
-        Kind::Settings => settings::describe(path),
-    }
-}
-
-/// Moves the bar on by what a file has on the disk, however it is read. What is left is added when it is dropped.
-struct Advance<'a> {
-    bar: &'a ProgressBar,
-    left: u64,
-}
-
-impl Advance<'_> {
-    fn by(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.left);
-        self.left -= bytes;
-        self.bar.inc(bytes);
-    }
-}
-
-impl Drop for Advance<'_> {
-    fn drop(&mut self) {
-        self.bar.inc(self.left);
-    }
-}
-
-/// What was found in a file.
-#[derive(Serialize)]
-pub(crate) struct Report {
-    /// What it is, in a few words.
-    what: String,
-    /// Names and values.
-    #[serde(skip)]
-    facts: Vec<(String, String)>,
-    /// Lines below them.
-    #[serde(skip)]
-    details: String,
-    /// Of a file of records.
-    #[serde(flatten)]
-    records: Option<Records>,
-    /// 0, or the exit code for what is wrong with it.
-    #[serde(skip)]
-    bad: u8,
-}
-
-impl Report {
-    fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), facts: Vec::new(), details: String::new(), records: None, bad: exit::OK }
-    }
-
-    fn fact(&mut self, name: &str, value: impl Into<String>) {
-        self.facts.push((name.to_owned(), value.into()));
-    }
-
-    fn text(&self, path: &Path) -> String {
-        let rows: Vec<_> =
-            self.facts.iter().map(|(name, value)| vec![format!("  {name}"), value.clone()]).collect();
-        let facts = table(&[Align::Left, Align::Left], &rows);
-        format!("{}: {}\n{facts}{}", path.display(), self.what, self.details)
-    }
-
-    /// A line, and below it what is wrong.
-    fn brief(&self, path: &Path) -> String {
-        let details = if self.bad == exit::OK { "" } else { &self.details };
-        let found = self.records.as_ref().map_or(self.what.clone(), Records::brief);
-        format!("{}: {found}\n{details}", path.display())
-    }
-}
-
-/// The failure to open or read a file that a person named.
-pub(crate) fn read_failure(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(exit::read_kind(error), format!("{}: {error}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! What was found in all files together: sums for people, one object for programs.
+//! The summary of all files: sums for people, and one object for programs.
 //!
 //! Law: the keys of the object, their order and their units are a contract.
 
@@ -8,46 +8,52 @@ use framewise_pipeline::ErrorKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Found, exit};
+use super::ids::Ids;
+use super::report::Found;
 use crate::cli::{Format, InspectArgs};
+use crate::exit;
 use crate::text::{Align, bytes, count, plural, table};
 
-/// Sums over all files.
+/// The sums over all files.
 #[derive(Default)]
 pub(super) struct Summary {
     pub(super) exit_code: u8,
-    /// Files below directories that hold no records.
+    /// The files below directories that hold no records.
     pub(super) passed_over: Vec<String>,
     files: Vec<Value>,
     totals: Totals,
-    /// How many files of records have these sizes.
+    ids: Ids,
+    /// The number of files of records that have these sizes.
     sizes: BTreeMap<String, u64>,
 }
 
 #[derive(Default, Serialize)]
 struct Totals {
-    /// Files, checkpoints and run directories.
+    /// The number of files, checkpoints and run directories.
     files: u64,
-    /// Those in which something is wrong.
+    /// The number of those in which something is wrong.
     bad_files: u64,
-    /// Records, the bad ones included.
+    /// The number of records, bad ones included.
     records: u64,
     good: u64,
     bad: u64,
-    /// Of the records and their frames, decompressed.
+    /// The decompressed bytes of the records and their framing.
     bytes: u64,
     frames: u64,
-    /// Bad records by reason.
+    /// The numbers of bad records by reason.
     bad_by_reason: BTreeMap<String, u64>,
 }
 
 impl Summary {
-    /// Adds a file, in the order in which they are told.
-    pub(super) fn add(&mut self, found: Found, args: &InspectArgs) {
+    /// Adds a file. Files are added in the order in which they are reported.
+    pub(super) fn add(&mut self, mut found: Found, args: &InspectArgs) {
         let code = found.exit_code();
         let data = ErrorKind::Data.exit_code();
         if self.exit_code == exit::OK || (args.verify && code == data) {
             self.exit_code = code;
+        }
+        if let Ok(report) = &mut found.outcome {
+            self.ids.add(&found.path, std::mem::take(&mut report.ids));
         }
         let totals = &mut self.totals;
         totals.files += 1;
@@ -72,7 +78,7 @@ impl Summary {
         }
     }
 
-    /// For people: nothing for a single file, whose report has said it.
+    /// The summary for people. It is empty for a single file, whose report says the same.
     pub(super) fn text(&self) -> String {
         let totals = &self.totals;
         let mut out = String::new();
@@ -99,6 +105,7 @@ impl Summary {
             let rows = self.sizes.iter().map(|(sizes, n)| vec![format!("  {sizes}"), plural(*n, "file")]);
             out += &table(&[Align::Left, Align::Right], &rows.collect::<Vec<_>>());
         }
+        out += &self.ids.text();
         if !self.passed_over.is_empty() {
             out += &format!("passed over, as no files of records: {}\n", self.passed_over.join(", "));
         }
@@ -112,6 +119,8 @@ impl Summary {
             "exit_code": self.exit_code,
             "totals": self.totals,
             "sizes": self.sizes,
+            // Without `--verify`, the ids were not compared.
+            "duplicate_ids": verified.then(|| self.ids.to_json()),
             "passed_over": self.passed_over,
             "files": self.files,
         });
@@ -125,14 +134,12 @@ fn json_of(found: &Found, code: u8) -> Value {
     object.insert("exit_code".into(), code.into());
     match &found.outcome {
         Ok(report) => {
-            // A struct of texts and numbers has a JSON form; facts are those that people read.
+            // A struct of texts and numbers has a JSON form. The facts are those that people read.
             if let Ok(Value::Object(fields)) = serde_json::to_value(report) {
                 object.extend(fields);
             }
             if report.records.is_none() {
-                let facts =
-                    report.facts.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
-                object.insert("facts".into(), Value::Object(facts.collect()));
+                object.insert("facts".into(), Value::Object(report.facts.to_json()));
             }
         }
         Err(failure) => {

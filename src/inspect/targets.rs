@@ -1,29 +1,30 @@
-//! The files that a person means: paths as they are, patterns that the shell did not expand, directories of data.
+//! The targets: the files that a person means by paths, by patterns that the shell did not expand, and by directories
+//! of data.
 //!
-//! Law: the order is that of the command line, and below a directory that of the names; nothing is left out unsaid.
+//! Laws: the order is that of the command line, and below a directory that of the names. Nothing is left out without a
+//! word.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use framewise_pipeline::{ErrorKind, Failure};
-use framewise_stages::files;
+use framewise_pipeline::{ErrorKind, Failure, is_glob};
+use framewise_stages::io::{self, Kind, patterns};
+use framewise_stages::read_failure;
 use framewise_stages::store::{self, StoreError};
 
-use super::kind::Kind;
-use super::read_failure;
+use super::kind;
 
-/// A file to look at, or why there is none.
+/// A file to look at, or the reason why there is none.
 #[derive(Debug)]
 pub(super) enum Target {
     /// A file, a checkpoint or a run directory.
     Path { path: PathBuf, bytes: u64 },
-    /// What was named cannot be found or listed.
+    /// Something was named that cannot be found or listed.
     Lost { path: PathBuf, failure: Failure },
     /// A file below a directory of data that holds no records, and is not named like one that should.
     PassedOver(PathBuf),
 }
 
-/// Every target, in order.
+/// Finds every target, in order.
 pub(super) fn expand(named: &[PathBuf]) -> Vec<Target> {
     let mut targets = Vec::new();
     for path in named {
@@ -35,8 +36,8 @@ pub(super) fn expand(named: &[PathBuf]) -> Vec<Target> {
 }
 
 fn expand_one(path: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() && is_data(path) => {
+    match io::kind_and_length(path) {
+        Ok((Kind::Directory, _)) if is_data(path) => {
             let before = targets.len();
             walk(path, targets)?;
             if targets.len() == before {
@@ -45,17 +46,17 @@ fn expand_one(path: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Ok(metadata) => {
-            targets.push(Target::Path { path: path.to_owned(), bytes: metadata.len() });
+        Ok((_, bytes)) => {
+            targets.push(Target::Path { path: path.to_owned(), bytes });
             Ok(())
         }
         Err(error) => {
-            let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']));
+            let pattern = path.to_str().filter(|text| is_glob(text));
             let Some(pattern) = pattern else { return Err(read_failure(path, &error)) };
-            let found = files::expand(&[pattern.to_owned()], Path::new(""))
+            let found = patterns::expand(&[pattern.to_owned()], Path::new(""))
                 .map_err(|e| Failure::new(ErrorKind::NotFound, e))?;
             for path in found {
-                let bytes = fs::metadata(&path).map_err(|e| read_failure(&path, &e))?.len();
+                let (_, bytes) = io::kind_and_length(&path).map_err(|e| read_failure(&path, &e))?;
                 targets.push(Target::Path { path, bytes });
             }
             Ok(())
@@ -63,7 +64,7 @@ fn expand_one(path: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
     }
 }
 
-/// Whether a directory holds data: no checkpoint, and not the beginnings of a run.
+/// Whether a directory holds data. A checkpoint does not, and neither does a run directory.
 fn is_data(path: &Path) -> bool {
     let is_run = path.join("checkpoints").is_dir() || path.join("graph.resolved.toml").is_file();
     if is_run {
@@ -71,7 +72,7 @@ fn is_data(path: &Path) -> bool {
     }
     match store::find(path) {
         Err(StoreError::Missing { .. }) => true,
-        // A data set may have a manifest.json of its own.
+        // A data set may have a manifest.json too.
         Ok(found) if found.path == path => {
             !CHECKPOINT_FILES.iter().any(|name| path.join(name).exists()) && !is_named_checkpoint(path)
         }
@@ -79,33 +80,26 @@ fn is_data(path: &Path) -> bool {
     }
 }
 
-/// Of a checkpoint, besides its manifest and the graph.
+/// The files of a checkpoint other than its manifest and its graph.
 const CHECKPOINT_FILES: [&str; 2] = ["weights.safetensors", "moments.safetensors"];
 
 fn is_named_checkpoint(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-"))
 }
 
-/// The files below a directory by their names. Hidden ones and what is no regular file are none.
+/// The files below a directory, in the order of their names. Hidden files and what is not a regular file are left out.
 fn walk(directory: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
     let fail = |error: &_| read_failure(directory, error);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(|e| fail(&e))? {
-        let entry = entry.map_err(|e| fail(&e))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    for path in paths {
-        // A link to a directory could lead back to where it is.
+    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    for path in io::list(directory).map_err(|e| fail(&e))?.into_iter().filter(|path| !is_hidden(path)) {
+        // A link to a directory could lead back to a directory above it.
         let is_link = path.is_symlink();
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() && !is_link => walk(&path, targets)?,
-            Ok(metadata) if metadata.is_file() => targets.push(if is_other(&path) {
+        match io::kind_and_length(&path) {
+            Ok((Kind::Directory, _)) if !is_link => walk(&path, targets)?,
+            Ok((Kind::File, bytes)) => targets.push(if is_other(&path) {
                 Target::PassedOver(path)
             } else {
-                Target::Path { path, bytes: metadata.len() }
+                Target::Path { path, bytes }
             }),
             Ok(_) => targets.push(Target::PassedOver(path)),
             Err(error) => targets.push(Target::Lost { failure: read_failure(&path, &error), path }),
@@ -115,7 +109,7 @@ fn walk(directory: &Path, targets: &mut Vec<Target>) -> Result<(), Failure> {
 }
 
 fn is_other(path: &Path) -> bool {
-    !is_named_records(path) && Kind::of(path).is_ok_and(|kind| kind != Kind::Records)
+    !is_named_records(path) && kind::Kind::of(path).is_ok_and(|kind| kind != kind::Kind::Records)
 }
 
 /// Whether the name says that records should be inside.
@@ -125,6 +119,8 @@ pub(super) fn is_named_records(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -136,7 +132,7 @@ mod tests {
             fs::write(place(name), b"").unwrap();
         }
         fs::write(place("data/README.md"), "what this is\n").unwrap();
-        // Not a checkpoint's: nothing else of one is there.
+        // This manifest is not that of a checkpoint, because no other file of a checkpoint is there.
         fs::write(place("data/manifest.json"), "{}\n").unwrap();
         fs::write(place("data/text.tfrecord"), "no records\n").unwrap();
         let named = [place("data"), place("data/[ab].tfrecord"), place("nowhere"), place("z*")];
@@ -177,7 +173,7 @@ mod tests {
         let empty = temp.path().join("empty");
         fs::create_dir(&empty).unwrap();
         assert!(matches!(&expand(&[empty])[..], [Target::Lost { .. }]));
-        // A damaged checkpoint is one, whatever is left of it.
+        // A damaged checkpoint counts as a checkpoint, whatever is left of it.
         for name in ["step-00000001", "copied"] {
             fs::create_dir(temp.path().join(name)).unwrap();
             fs::write(temp.path().join(name).join("manifest.json"), "{}").unwrap();

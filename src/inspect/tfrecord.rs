@@ -1,29 +1,36 @@
-//! What a TFRecord file of videos holds.
+//! The description of a TFRecord file of videos.
 //!
-//! Law: every record is decoded with the sizes of the first good one, by the decoder that training uses; every bad one is
-//! counted under its reason.
+//! Laws: every record is decoded with the sizes of the first good one, by the decoder that training uses. Every bad
+//! record is counted under its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use framewise_pipeline::{ErrorKind, Failure};
 use framewise_stages::payload::Record;
+use framewise_stages::read_failure;
 use framewise_stages::tfrecord::{
-    DecodeOptions, Level, ReadError, ReaderOptions, RecordError, RecordReader, Sizes, decode_frames,
-    decode_video, peek_sizes,
+    DecodeOptions, Level, Packing, ReadError, ReaderOptions, RecordError, RecordReader, Sizes, decode_frames,
+    decode_video, is_event, peek_sizes,
 };
 
-use serde::Serialize;
-
-use super::{Advance, Report, read_failure};
+use super::progress::Advance;
+use super::records::{BadRecord, Records, reasons};
+use super::report::Report;
 use crate::text::{bytes, count, plural};
 
-/// Bad records that are listed without `--verify`.
+/// The most bad records that are listed without `--verify`.
 const SHOWN: usize = 5;
 
-/// What is counted over a file.
+/// The counts over a file.
 #[derive(Default)]
 struct Survey {
+    verify: bool,
+    packing: Option<&'static str>,
+    /// Whether the first record is one of TensorBoard.
+    is_events: bool,
+    /// With `verify`, the index and the id of every good record.
+    ids: Vec<(u64, String)>,
     sizes: Option<Sizes>,
     first: Option<Video>,
     good: u64,
@@ -32,53 +39,20 @@ struct Survey {
     record_bytes: Spread,
     labels: Spread,
     unlabelled: u64,
-    largest_label: Option<u32>,
+    labels_seen: BTreeSet<u32>,
     bad: Vec<RecordError>,
     bad_by_reason: BTreeMap<&'static str, u64>,
 }
 
-/// What a program is told of a file of records.
-#[derive(Serialize)]
-pub(crate) struct Records {
-    /// `frame` or `video`; null where no record says.
-    level: Option<&'static str>,
-    /// Bytes a frame, or floats.
-    rgb_size: Option<usize>,
-    audio_size: Option<usize>,
-    /// The bad ones included; what follows one that ends its file is not known.
-    pub(super) records: u64,
-    pub(super) good: u64,
-    pub(super) bad: u64,
-    /// Up to the end, or to the record that ended the file; decompressed.
-    pub(super) bytes: u64,
-    /// Of the good records.
-    pub(super) frames: u64,
-    unlabelled: u64,
-    largest_label: Option<u32>,
-    pub(super) bad_by_reason: BTreeMap<&'static str, u64>,
-    /// In their order; the first 100,000 of a file.
-    bad_records: Vec<BadRecord>,
-}
-
-/// Where a bad record lies and what is wrong with it: the fields of `rejected.jsonl`.
-#[derive(Serialize)]
-struct BadRecord {
-    record: u64,
-    byte: u64,
-    id: Option<String>,
-    reason: &'static str,
-    detail: String,
-}
-
-/// What a record says.
+/// The facts from a good record.
 struct Video {
     id: String,
     labels: Vec<u32>,
-    /// 0 at video level.
+    /// The number of frames; 0 at video level.
     frames: usize,
 }
 
-/// Smallest, largest and sum of some numbers.
+/// The smallest and the largest of some numbers, and their sum.
 #[derive(Default)]
 struct Spread {
     count: u64,
@@ -86,17 +60,18 @@ struct Spread {
     sum: u64,
 }
 
-/// At most this many bad records of a file are kept for listing; the others are counted.
+/// The most bad records of a file that are kept for listing. Further ones are only counted.
 const KEPT: usize = 100_000;
 
-/// Reads the whole file; `verify` checks the CRC of each record's data too and lists every bad one.
+/// Reads the whole file. With `verify`, the CRC of each record's data is checked too, and every bad record is listed.
 ///
 /// # Errors
 /// The file cannot be read.
 pub(super) fn describe(path: &Path, verify: bool, mut advance: Advance<'_>) -> Result<Report, Failure> {
     let options = ReaderOptions { verify_data_crc: verify, ..ReaderOptions::default() };
     let mut reader = RecordReader::open(path, options).map_err(failure)?;
-    let mut survey = Survey::default();
+    let packing = reader.packing().map(Packing::name);
+    let mut survey = Survey { verify, packing, ..Survey::default() };
     let mut passed = 0;
     while let Some(next) = reader.next() {
         let byte = reader.origin().byte;
@@ -108,7 +83,7 @@ pub(super) fn describe(path: &Path, verify: bool, mut advance: Advance<'_>) -> R
             Err(error) => return Err(failure(error)),
         }
     }
-    Ok(survey.report(reader.origin().byte, verify))
+    Ok(survey.report(reader.origin().byte))
 }
 
 fn failure(error: ReadError) -> Failure {
@@ -120,6 +95,9 @@ fn failure(error: ReadError) -> Failure {
 
 impl Survey {
     fn add(&mut self, record: &Record) {
+        if record.origin.record == 0 {
+            self.is_events = is_event(&record.data);
+        }
         self.bytes += record.data.len() as u64;
         self.record_bytes.add(record.data.len() as u64);
         if self.sizes.is_none() {
@@ -131,7 +109,10 @@ impl Survey {
                 self.frames.add(video.frames as u64);
                 self.labels.add(video.labels.len() as u64);
                 self.unlabelled += u64::from(video.labels.is_empty());
-                self.largest_label = self.largest_label.max(video.labels.last().copied());
+                self.labels_seen.extend(&video.labels);
+                if self.verify {
+                    self.ids.push((record.origin.record, video.id.clone()));
+                }
                 self.first.get_or_insert(video);
             }
             Err(error) => self.reject(error),
@@ -145,17 +126,23 @@ impl Survey {
         }
     }
 
-    fn report(self, end: u64, verify: bool) -> Report {
+    fn report(mut self, end: u64) -> Report {
+        let verify = self.verify;
         let bad: u64 = self.bad_by_reason.values().sum();
-        // One that ends its file is a record too, though nobody knows how long it was.
+        // A record that ends its file counts too, although nobody knows how long it was.
         let records = self.good + bad;
         let frame_level = self.sizes.is_none_or(|sizes| sizes.level == Level::Frame);
         let mut report = Report::new(match self.sizes {
             Some(_) if frame_level => "TFRecord of videos, frame level",
             Some(_) => "TFRecord of videos, video level",
+            None if self.is_events => "TensorBoard events (a TFRecord file of Event messages), not videos",
             None => "TFRecord",
         });
+        report.ids = std::mem::take(&mut self.ids);
         report.fact("records", format!("{} ({})", count(records), bytes(end)));
+        if let Some(packing) = self.packing {
+            report.fact("packing", packing);
+        }
         if let Some(sizes) = self.sizes {
             let unit = if frame_level { "bytes a frame" } else { "floats" };
             report
@@ -201,6 +188,7 @@ impl Survey {
             detail: error.detail,
         });
         Records {
+            packing: self.packing,
             level,
             rgb_size: self.sizes.map(|sizes| sizes.rgb_size),
             audio_size: self.sizes.map(|sizes| sizes.audio_size),
@@ -210,7 +198,10 @@ impl Survey {
             bytes,
             frames: self.frames.sum,
             unlabelled: self.unlabelled,
-            largest_label: self.largest_label,
+            largest_label: self.labels_seen.last().copied(),
+            longest_video: self.frames.range.filter(|_| level == Some("frame")).map(|(_, longest)| longest),
+            classes_seen: self.labels_seen.len(),
+            labels_seen: self.labels_seen,
             bad_by_reason: self.bad_by_reason,
             bad_records: bad_records.collect(),
         }
@@ -218,37 +209,14 @@ impl Survey {
 
     fn label_text(&self) -> String {
         let mut text = format!("{} a video", self.labels.text());
-        if let Some(largest) = self.largest_label {
-            text += &format!(", largest {}", count(largest.into()));
+        if let Some(largest) = self.labels_seen.last() {
+            text += &format!(", largest {largest}, {} different", count(self.labels_seen.len() as u64));
         }
         if self.unlabelled > 0 {
             text += &format!(", {} without any", plural(self.unlabelled, "video"));
         }
         text
     }
-}
-
-impl Records {
-    /// A line for a file among many.
-    pub(super) fn brief(&self) -> String {
-        let records = plural(self.records, "record");
-        match self.bad {
-            0 => format!("{records}, all good"),
-            bad => format!("{records}, {} bad ({})", count(bad), reasons(&self.bad_by_reason)),
-        }
-    }
-
-    /// The level and the sizes, if the file has any.
-    pub(super) fn sizes_text(&self) -> Option<String> {
-        let (rgb, audio) = self.rgb_size.zip(self.audio_size)?;
-        Some(format!("{} level, rgb {rgb}, audio {audio}", self.level?))
-    }
-}
-
-/// `data_crc 2, truncated 1`.
-fn reasons(by_reason: &BTreeMap<&'static str, u64>) -> String {
-    let texts: Vec<_> = by_reason.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect();
-    texts.join(", ")
 }
 
 impl Video {
@@ -282,7 +250,7 @@ impl Spread {
         self.count += 1;
     }
 
-    /// `120 to 300, mean 213.4`, or one number where all are equal.
+    /// The numbers in words, such as `120 to 300, mean 213.4`, or one number where all are equal.
     fn text(&self) -> String {
         match self.range {
             Some((min, max)) if min < max => {

@@ -1,49 +1,51 @@
-//! What a weights file, a checkpoint or a run directory holds.
+//! The description of a weights file, a checkpoint or a run directory.
 
 use std::path::Path;
 
 use framewise_pipeline::Failure;
 use framewise_stages::Cursor;
 use framewise_stages::store::{self, CheckpointInfo, Description};
+use serde_json::json;
 
-use super::Report;
-use crate::exit::store_failure;
-use crate::text::{Align, bytes, count, number, plural, table};
+use super::report::Report;
+use crate::text::{Align, bytes, count, epoch, number, plural, table};
 
-/// Endings of running statistics.
+/// The endings of the names of running statistics.
 const RUNNING: [&str; 2] = [".running_mean", ".running_var"];
 
-/// Reads manifests and headers; `verify` reads every byte and compares checksums.
+/// Reads manifests and headers. With `verify`, every byte is read and checksums are compared.
 ///
 /// # Errors
-/// Nothing is there, or it is damaged.
+/// Nothing is there, or what is there is damaged.
 pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
-    let found = store::describe(path).map_err(store_failure)?;
+    let found = store::describe(path)?;
     let mut report = Report::new(what(&found));
     if found.path != path {
         report.fact("checkpoint", found.path.display().to_string());
     }
-    report.fact("size", bytes(found.bytes));
+    report.facts.value("size", bytes(found.bytes), found.bytes);
     if let Some(checkpoint) = &found.checkpoint {
         progress(&mut report, checkpoint);
     }
-    report.fact("parameters", format!("{} trainable", count(found.parameter_count())));
+    let trainable = found.parameter_count();
+    report.facts.value("parameters", format!("{} trainable", count(trainable)), trainable);
     let running = found.weights.iter().filter(|tensor| RUNNING.iter().any(|end| tensor.name.ends_with(end)));
-    report.fact("running statistics", count(running.map(|tensor| tensor.elements()).sum()));
+    let running: u64 = running.map(|tensor| tensor.elements()).sum();
+    report.facts.value("running statistics", count(running), running);
     if !found.moments.is_empty() {
         let elements = found.moments.iter().map(|tensor| tensor.elements()).sum();
         let tensors = plural(found.moments.len() as u64, "tensor");
-        report.fact("moments", format!("{} in {tensors}", count(elements)));
+        report.facts.value("moments", format!("{} in {tensors}", count(elements)), elements);
     }
     for (name, value) in found.checkpoint.iter().flat_map(|checkpoint| &checkpoint.metrics) {
-        report.fact(name, number(*value));
+        report.facts.within("metrics", name, number(*value), *value);
     }
     others(&mut report, path, &found);
     if found.checkpoint.is_some() && !verify {
         report.fact("whole", "every file is there at its full length; --verify compares checksums");
     }
     if verify {
-        let files = store::verify(&found.path).map_err(store_failure)?;
+        let files = store::verify(&found.path)?;
         let total = files.iter().map(|(_, length)| length).sum();
         let checked =
             if found.checkpoint.is_some() { "every checksum" } else { "the structure; it has no checksum" };
@@ -75,11 +77,11 @@ fn what(found: &Description) -> String {
 }
 
 fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {
-    report.fact("step", count(checkpoint.step));
-    report.fact("epoch", count(checkpoint.epoch));
-    report.fact("samples", count(checkpoint.samples));
-    report.fact("updates", count(checkpoint.updates));
-    report.fact("seed", checkpoint.seed.to_string());
+    report.facts.value("step", count(checkpoint.step), checkpoint.step);
+    report.facts.value("epoch", epoch(checkpoint.epoch), checkpoint.epoch);
+    report.facts.value("samples", count(checkpoint.samples), checkpoint.samples);
+    report.facts.value("updates", count(checkpoint.updates), checkpoint.updates);
+    report.facts.value("seed", checkpoint.seed.to_string(), checkpoint.seed);
     cursor(report, checkpoint);
     if let Some(name) = checkpoint.model.get("name").and_then(serde_json::Value::as_str) {
         report.fact("model", name);
@@ -87,31 +89,32 @@ fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {
     report.fact("written by", format!("framewise {} (format {})", checkpoint.framewise, checkpoint.format));
 }
 
-/// Where the data goes on.
+/// The place at which the data continue, in words.
 fn cursor(report: &mut Report, info: &CheckpointInfo) {
     const LONGEST: usize = 200;
     let Ok(cursor) = serde_json::from_value::<Cursor>(info.cursor.clone()) else {
-        // Of another version: as it is, as far as it is short.
+        // A cursor of another version is shown as it is, if it is short.
         let text: String = info.cursor.to_string().chars().take(LONGEST).collect();
         return report.fact("cursor", text);
     };
     report.fact(
         "goes on",
         if cursor.epoch_done {
-            format!("at the start of epoch {}", count(cursor.epoch + 1))
+            format!("at the start of epoch {}", epoch(cursor.epoch + 1))
         } else {
             let steps = plural(cursor.epoch_steps, "step");
             let samples = plural(cursor.epoch_samples, "sample");
-            format!("in epoch {} after {steps}, {samples} of it", count(cursor.epoch))
+            format!("in epoch {} after {steps}, {samples} of it", epoch(cursor.epoch))
         },
     );
     for (stage, files) in &cursor.sources {
         let size = files.iter().map(|(_, bytes)| bytes).sum();
-        report.fact("source", format!("{stage}: {}, {}", plural(files.len() as u64, "file"), bytes(size)));
+        let text = format!("{stage}: {}, {}", plural(files.len() as u64, "file"), bytes(size));
+        report.facts.one_of("source", text, json!({"stage": stage, "files": files.len(), "bytes": size}));
     }
     let rejected = cursor.rejected.iter().map(|file| file.records.len() as u64).sum();
     if rejected > 0 {
-        report.fact("rejected", plural(rejected, "record"));
+        report.facts.value("rejected", plural(rejected, "record"), rejected);
     }
 }
 
@@ -121,12 +124,14 @@ fn others(report: &mut Report, path: &Path, found: &Description) {
         return;
     }
     let Some(directory) = found.path.parent() else { return };
-    // The one that was found could be read, so its directory can be listed; if not, there is nothing to add.
+    // The checkpoint that was found could be read, so its directory can be listed. If not, there is nothing to add.
     for entry in store::list(directory).unwrap_or_default() {
         if entry.path != found.path {
             let state =
                 entry.problem.as_ref().map_or(String::new(), |problem| format!(" (incomplete: {problem})"));
-            report.fact("also", format!("{}{state}", entry.path.display()));
+            let path = entry.path.display().to_string();
+            let value = json!({"path": path, "problem": entry.problem.as_ref().map(ToString::to_string)});
+            report.facts.one_of("also", format!("{path}{state}"), value);
         }
     }
 }

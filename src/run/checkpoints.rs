@@ -1,18 +1,19 @@
-//! Where the checkpoints of a run are, and how to go on from them.
+//! The places of a run's checkpoints, and the command that resumes from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use framewise_pipeline::Failure;
 use framewise_pipeline::graph::ResolvedGraph;
-use framewise_stages::store;
+use framewise_stages::store::{self, Entry};
 
-use super::directory::{cannot_write, create_all};
 use super::lock::{LOCK, Lock};
-use super::short;
 use crate::cli::RunArgs;
+use crate::directories::{create_all, remove_created};
+use crate::exit::cannot_write;
+use crate::shell::{self, short};
 
-/// The directory below a run's that holds its checkpoints.
+/// The folder of a run directory that holds its checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// A directory of checkpoints that the graph names, and that this run writes to alone.
@@ -24,11 +25,11 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    /// Makes and locks the directory that a `checkpoint` stage names with `path`, if one does and it is not `run_dir`,
-    /// which has a lock of its own.
+    /// Makes and locks the directory that a `checkpoint` stage names with `path`, if there is such a stage and the
+    /// directory is not `run_dir`, which has a lock of its own.
     ///
     /// # Errors
-    /// `CannotWrite` when another process writes there, or it cannot be made.
+    /// `CannotWrite` when another process writes there, or when the directory cannot be made.
     pub(crate) fn take(graph: &ResolvedGraph, run_dir: Option<&Path>) -> Result<Option<Self>, Failure> {
         let Some(path) = named(graph) else { return Ok(None) };
         let absolute = |path: &Path| std::path::absolute(path).ok();
@@ -40,12 +41,13 @@ impl Outside {
         Ok(Some(Self { path, created, lock }))
     }
 
-    /// Refuses checkpoints of another run: they could count as the newest of this one, and its own be removed for them.
+    /// Refuses a directory with checkpoints of another run. They could count as the newest ones of this run, and this
+    /// run's own checkpoints could be removed in their place.
     ///
     /// # Errors
-    /// `CannotWrite`, as for a run directory that holds something already.
+    /// `CannotWrite`, as for a run directory that already holds something.
     pub(crate) fn check_new(&self) -> Result<(), Failure> {
-        // What cannot be listed the stage will tell.
+        // If the directory cannot be listed, the stage reports that.
         let entries = store::list(&self.path).unwrap_or_default();
         let Some(newest) = entries.last() else { return Ok(()) };
         let (path, newest) = (self.path.display(), short(&newest.path).display());
@@ -55,20 +57,15 @@ impl Outside {
         )))
     }
 
-    /// Takes away what was made for a run that could not begin.
+    /// Removes what was made for a run that could not begin.
     pub(crate) fn discard(self) {
         if !self.created.is_empty() {
             let _ = fs::remove_file(self.path.join(LOCK));
         }
-        for directory in &self.created {
-            // Not empty: a stage wrote there.
-            if fs::remove_dir(directory).is_err() {
-                break;
-            }
-        }
+        remove_created(&self.created);
     }
 
-    /// Whether nothing keeps a second run out of it.
+    /// Whether nothing keeps a second run out of the directory.
     pub(crate) fn is_unlocked(&self) -> bool {
         self.lock.unsupported
     }
@@ -81,24 +78,39 @@ pub(crate) fn named(graph: &ResolvedGraph) -> Option<PathBuf> {
     (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// Where a run of this graph in `run_dir` writes its checkpoints, if it writes any.
+/// The directory to which a run of this graph in `run_dir` writes its checkpoints, if it writes any.
 pub(crate) fn directory(graph: &ResolvedGraph, run_dir: &Path) -> Option<PathBuf> {
     graph.stages.iter().find(|stage| stage.type_name == "checkpoint")?;
     Some(named(graph).unwrap_or_else(|| run_dir.join(CHECKPOINTS)))
 }
 
-/// The newest checkpoint that this run wrote, if its graph writes any.
-pub(crate) fn newest(graph: &ResolvedGraph, run_dir: &Path) -> Option<PathBuf> {
-    // None at all is no error: the run may have ended before the first.
-    store::find(&directory(graph, run_dir)?).ok().map(|found| found.path)
+/// The checkpoints that a run leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The newest complete checkpoint.
+    pub(crate) last: Option<Entry>,
+    /// The best complete checkpoint, with the metric by which the graph keeps it.
+    pub(crate) best: Option<(Entry, String)>,
 }
 
-/// The command that goes on with the run in `run_dir`, for a shell. `changes_stored`: whether a checkpoint of this
-/// graph is there; if not, the changes that were allowed must be allowed again.
-pub(crate) fn resume_command(args: &RunArgs, run_dir: &Path, changes_stored: bool) -> String {
-    let program =
-        std::env::args_os().next().map_or("framewise".into(), |name| name.to_string_lossy().into_owned());
-    let mut words = vec![program, "run".to_owned(), args.graph.display().to_string()];
+/// The checkpoints of the run in `run_dir`. There are none if its graph writes none, or the run ended before the first.
+pub(crate) fn kept(graph: &ResolvedGraph, run_dir: &Path) -> Kept {
+    let Some(directory) = directory(graph, run_dir) else { return Kept::default() };
+    let stage = graph.stages.iter().find(|stage| stage.type_name == "checkpoint");
+    let metric = stage.map(|stage| stage.settings.text("best")).filter(|metric| !metric.is_empty());
+    // A directory that cannot be listed holds no checkpoint that could be used.
+    let complete = || store::list(&directory).unwrap_or_default().into_iter().filter(Entry::is_complete);
+    let best = metric.and_then(|metric| {
+        let step = store::marked_best(&directory)?;
+        complete().find(|entry| entry.step == step).map(|entry| (entry, metric.to_owned()))
+    });
+    Kept { last: complete().last(), best }
+}
+
+/// The words of the command that resumes the run in `run_dir`. `changes_stored` says whether there is a checkpoint of
+/// this graph. If not, the changes that were allowed must be allowed again.
+pub(crate) fn resume_command(args: &RunArgs, run_dir: &Path, changes_stored: bool) -> Vec<String> {
+    let mut words = vec![shell::program(), "run".to_owned(), args.graph.display().to_string()];
     for change in &args.set.overrides {
         words.extend(["--set".to_owned(), format!("{}={}", change.key, change.value)]);
     }
@@ -108,28 +120,5 @@ pub(crate) fn resume_command(args: &RunArgs, run_dir: &Path, changes_stored: boo
         }
     }
     words.extend(["--resume".to_owned(), short(run_dir).display().to_string()]);
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a POSIX shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_the_shell() {
-        assert_eq!(quoted("stages.batch.size=32"), "stages.batch.size=32");
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
-        assert_eq!(quoted("*.tfrecord"), "'*.tfrecord'");
-    }
+    words
 }

@@ -1,34 +1,42 @@
-//! The directory that a run writes to.
+//! Run directories: the directory to which a run writes.
 //!
-//! Law: no two runs share one at a time, and no run writes into a directory that holds something already, unless it
-//! goes on there.
+//! Laws: no two runs share a directory at the same time. No run writes into a directory that already holds something,
+//! unless it is resumed there.
 
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use framewise_pipeline::Failure;
-use framewise_stages::store;
+use framewise_stages::{io as files, store};
 
 use super::lock::{LOCK, Lock};
-use crate::exit;
+use crate::directories::{create_all, remove_created};
+use crate::exit::cannot_write;
+use crate::serve::LIVE;
 
-/// Where run directories are made that nobody named.
-const RUNS: &str = "runs";
-/// The graph as it runs.
+/// The directory in which run directories are made if the user names none.
+pub(crate) const RUNS: &str = "runs";
+/// The file with the graph as it runs.
 pub(crate) const GRAPH: &str = "graph.resolved.toml";
-/// Every message of the run.
+/// The file with every message of the run.
 pub(crate) const LOG: &str = "log.jsonl";
-/// The files that a run appends lines to.
-const APPENDED: [&str; 3] = [LOG, "metrics.jsonl", "rejected.jsonl"];
+/// The file with the result of the run, in the form of `--format json`.
+pub(crate) const RESULTS: &str = "results.json";
+/// The file with the numbers that stages report.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+/// The file with the last reading of the run: the table of stages, and the edges.
+pub(crate) const STAGES: &str = "stages.json";
+/// The files to which a run appends lines.
+pub(crate) const OWN_LOGS: [&str; 3] = [LOG, METRICS, "rejected.jsonl"];
 
 /// A directory that belongs to this run alone.
 #[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
-    /// The directories that were made for it, innermost first.
+    /// The directories that were made for the run, the innermost first.
     created: Vec<PathBuf>,
-    /// Whether an earlier run of this graph was here and this one goes on.
+    /// Whether this run resumes an earlier run in this directory.
     reopened: bool,
     lock: Lock,
 }
@@ -37,7 +45,7 @@ impl RunDir {
     /// Makes the directory `wanted`, or `runs/NAME-N` with the first number that is free.
     ///
     /// # Errors
-    /// `CannotWrite`, naming the directory, when it cannot be made or holds something already.
+    /// `CannotWrite` when the directory cannot be made or already holds something. The error names the directory.
     pub(crate) fn create(wanted: Option<&Path>, graph_name: &str) -> Result<Self, Failure> {
         match wanted {
             Some(path) => Self::create_named(path),
@@ -45,74 +53,80 @@ impl RunDir {
         }
     }
 
-    /// Takes the directory of an earlier run, to go on in it. Half a line that a killed process left at the end of a
-    /// log is cut off, half a file removed.
+    /// Takes the directory of an earlier run, to resume that run in it. Half a line that a killed process left at the
+    /// end of a log is cut off, and half a file is removed, as is the file that said where that process could be watched.
     ///
     /// # Errors
-    /// `CannotWrite` when another process is running there, or a file cannot be written.
+    /// `CannotWrite` when another process runs there, or when a file cannot be written.
     pub(crate) fn reopen(path: &Path) -> Result<Self, Failure> {
         let lock = Lock::take(path)?;
-        store::remove_unfinished(path).map_err(exit::store_failure)?;
-        for name in APPENDED {
+        files::remove_unfinished(path)?;
+        for name in OWN_LOGS {
             let log = path.join(name);
-            cut_half_line(&log).map_err(|e| cannot_write(&log, &e))?;
+            files::cut_half_line(&log).map_err(|e| cannot_write(&log, &e))?;
         }
+        remove_old(&path.join(LIVE))?;
         Ok(Self { path: path.to_owned(), created: Vec::new(), reopened: true, lock })
     }
 
-    /// Whether nothing keeps a second run out of it.
+    /// Whether nothing keeps a second run out of the directory.
     pub(crate) fn is_unlocked(&self) -> bool {
         self.lock.unsupported
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the graph as it runs, whole or not at all.
+    /// Writes the graph as it runs, whole or not at all. The result of an interrupted run is removed: a run without a
+    /// result is one that has not ended.
     ///
     /// # Errors
-    /// `CannotWrite` naming the file.
+    /// `CannotWrite`. The error names the file.
     pub(crate) fn write_graph(&self, text: &str) -> Result<(), Failure> {
-        let path = self.path.join(GRAPH);
-        store::write_file(&path, text.as_bytes()).map_err(Failure::cannot_write)
+        files::write_file(&self.path.join(GRAPH), text.as_bytes())?;
+        remove_old(&self.path.join(RESULTS))
     }
 
-    /// Takes away what was made for a run that could not begin. What a stage wrote stays, with the directory; so does
-    /// everything of an earlier run.
+    /// Writes the result of the run, whole or not at all.
+    ///
+    /// # Errors
+    /// `CannotWrite`. The error names the file.
+    pub(crate) fn write_results(&self, json: &str) -> Result<(), Failure> {
+        Ok(files::write_file(&self.path.join(RESULTS), json.as_bytes())?)
+    }
+
+    /// Removes what was made for a run that could not begin. What a stage wrote stays together with the directory, and
+    /// so does everything of an earlier run.
     pub(crate) fn discard(self) {
         if self.reopened {
             return;
         }
         for name in [GRAPH, LOG, LOCK] {
-            // A file that is not there, or a directory that is not empty, is as it should be.
+            // A file that is not there is right, and so is a directory that is not empty.
             let _ = fs::remove_file(self.path.join(name));
         }
-        for directory in &self.created {
-            if fs::remove_dir(directory).is_err() {
-                break;
-            }
-        }
+        remove_created(&self.created);
     }
 
     fn create_named(path: &Path) -> Result<Self, Failure> {
         let created = create_all(path).map_err(|e| cannot_write(path, &e))?;
         check_empty(path)?;
         let lock = Lock::take(path)?;
-        // Another run may have been here between the two.
+        // Another run may have been here between the two steps.
         check_empty(path)?;
         Ok(Self { path: path.to_owned(), created, reopened: false, lock })
     }
 
     fn create_numbered(parent: &Path, name: &str) -> Result<Self, Failure> {
         let mut created = create_all(parent).map_err(|e| cannot_write(parent, &e))?;
-        // Above all that are there, so that the highest number is the newest.
+        // The number is above all others, so that the highest number is the newest run.
         let first = numbered(parent, name).map_err(|e| cannot_write(parent, &e))?;
         let first = first.last().map_or(1, |(number, _)| number.saturating_add(1));
         for number in first.. {
             let path = parent.join(format!("{name}-{number}"));
-            // Creating and testing in one step: of two runs only one gets a number.
+            // The directory is created and tested in one step, so that only one of two runs gets a number.
             match fs::create_dir(&path) {
                 Ok(()) => {
                     created.insert(0, path.clone());
@@ -127,16 +141,24 @@ impl RunDir {
     }
 }
 
+/// Removes a file of the earlier run, if it is there.
+fn remove_old(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_write(path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// The run directories of a graph below `runs/`, the oldest first.
 ///
 /// # Errors
-/// The directory is there and cannot be listed.
+/// The directory `runs/` exists but cannot be listed.
 pub(crate) fn runs_of(graph_name: &str) -> io::Result<Vec<PathBuf>> {
     let runs = numbered(Path::new(RUNS), &safe_name(graph_name))?;
     Ok(runs.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The directories `NAME-N` in `parent` by their number.
+/// The directories `NAME-N` in `parent`, by their numbers.
 fn numbered(parent: &Path, name: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(parent) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -147,7 +169,7 @@ fn numbered(parent: &Path, name: &str) -> io::Result<Vec<(u64, PathBuf)>> {
         let entry = entry?;
         let file_name = entry.file_name();
         let number = file_name.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('-'));
-        // As it is written: `+1` and `01` are names of other things.
+        // The number must be written as it is: `+1` and `01` are names of other things.
         let number = number.and_then(|text| text.parse::<u64>().ok().filter(|n| n.to_string() == text));
         if let (Some(number), true) = (number, entry.path().is_dir()) {
             found.push((number, parent.join(file_name)));
@@ -157,50 +179,23 @@ fn numbered(parent: &Path, name: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Only a lock that nobody holds may lie there.
+/// Refuses a directory with anything in it except a lock that nobody holds.
 fn check_empty(path: &Path) -> Result<(), Failure> {
     for entry in fs::read_dir(path).map_err(|e| cannot_write(path, &e))? {
         if entry.map_err(|e| cannot_write(path, &e))?.file_name() != LOCK {
+            // Only a training run that has written a checkpoint can be resumed.
+            let resumable = store::find(path).is_ok();
             let path = path.display();
-            return Err(Failure::cannot_write(format!(
-                "the run directory {path} holds files already; name a new or empty directory, or leave --run-dir out; \
-                 `--resume {path}` goes on with the run that is in it"
-            )));
+            let mut text = format!(
+                "the run directory {path} holds files already; name a new or empty directory, or leave --run-dir out"
+            );
+            if resumable {
+                text += &format!("; `--resume {path}` goes on with the run that is in it");
+            }
+            return Err(Failure::cannot_write(text));
         }
     }
     Ok(())
-}
-
-/// Cuts off what stands behind the last end of a line.
-fn cut_half_line(path: &Path) -> io::Result<()> {
-    const BLOCK: u64 = 4096;
-    let mut file = match fs::OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    let length = file.metadata()?.len();
-    let mut end = length;
-    let mut block = Vec::new();
-    while end > 0 {
-        let start = end.saturating_sub(BLOCK);
-        file.seek(SeekFrom::Start(start))?;
-        block.clear();
-        (&mut file).take(end - start).read_to_end(&mut block)?;
-        if let Some(place) = block.iter().rposition(|byte| *byte == b'\n') {
-            end = start + place as u64 + 1;
-            break;
-        }
-        end = start;
-    }
-    if end < length { file.set_len(end) } else { Ok(()) }
-}
-
-/// Makes a directory and those above it; returns those that were not there, innermost first.
-pub(crate) fn create_all(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
-    let missing = missing.map(Path::to_owned).collect();
-    fs::create_dir_all(path)?;
-    Ok(missing)
 }
 
 /// A graph's name as the name of a directory.
@@ -209,11 +204,6 @@ fn safe_name(graph_name: &str) -> String {
     let name: String = graph_name.chars().take(100).map(keep).collect();
     let name = name.trim_start_matches('.');
     if name.is_empty() { "graph".to_owned() } else { name.to_owned() }
-}
-
-/// The failure to make or write something of the run.
-pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::cannot_write(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -231,7 +221,7 @@ mod tests {
         );
         second.discard();
         assert!(make().path().ends_with("a-4"));
-        // Neither another graph's directories nor files count.
+        // Directories of other graphs do not count, and neither do files.
         for name in ["a-b-9", "a-09", "a-+9", "a-"] {
             fs::create_dir(runs.join(name)).unwrap();
         }
@@ -244,22 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_cut_off() {
+    fn what_a_crash_left_is_put_in_order() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join(LOG);
-        let long = "x".repeat(10_000);
-        let cases = [
-            ("", ""),
-            ("half", ""),
-            ("a\n", "a\n"),
-            ("a\nhalf", "a\n"),
-            (&format!("{long}\n{long}"), &format!("{long}\n")),
-        ];
-        for (before, after) in cases {
-            fs::write(&path, before).unwrap();
-            drop(RunDir::reopen(temp.path()).unwrap());
-            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        for name in OWN_LOGS {
+            fs::write(temp.path().join(name), "whole\nhalf").unwrap();
         }
+        fs::write(temp.path().join(LIVE), "{}").unwrap();
+        drop(RunDir::reopen(temp.path()).unwrap());
+        for name in OWN_LOGS {
+            assert_eq!(fs::read_to_string(temp.path().join(name)).unwrap(), "whole\n");
+        }
+        assert!(!temp.path().join(LIVE).exists());
     }
 
     #[test]
@@ -298,7 +283,7 @@ mod tests {
         assert!(!temp.path().join("a").exists());
         assert!(temp.path().exists());
 
-        // A directory that the user had made stays.
+        // A directory that the user had made is not removed.
         fs::create_dir(temp.path().join("mine")).unwrap();
         RunDir::create(Some(&temp.path().join("mine")), "").unwrap().discard();
         assert!(temp.path().join("mine").exists());

@@ -1,6 +1,6 @@
-//! The lock on a directory that a run writes to.
+//! The lock on a directory to which a run writes.
 //!
-//! Law: of two processes one holds it, and it is gone with its holder, however that ends.
+//! Laws: only one of two processes holds the lock. The lock is released when its holder ends, however the holder ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,24 +8,26 @@ use std::path::Path;
 
 use framewise_pipeline::Failure;
 
-use super::directory::cannot_write;
+use crate::exit::cannot_write;
 
-/// The locked file. It stays when the run has ended: what counts is whether somebody holds it.
+/// The name of the file that is locked. The file stays when the run has ended; what counts is whether a process holds
+/// the lock.
 pub(crate) const LOCK: &str = ".lock";
 
-/// Held until it is dropped or the process ends.
+/// A lock, which is held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
-    /// The file system has no locks: nothing keeps a second run out.
+    /// The file system has no locks, so nothing keeps a second run out.
     pub(crate) unsupported: bool,
 }
 
 impl Lock {
-    /// Locks `directory`, which exists.
+    /// Locks `directory`, which must exist.
     ///
     /// # Errors
-    /// `CannotWrite` when another process holds it, named as far as known, or the file cannot be written.
+    /// `CannotWrite` when another process holds the lock, which the error names if it is known, or when the file cannot
+    /// be written.
     pub(crate) fn take(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(LOCK);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -45,9 +47,20 @@ impl Lock {
     }
 }
 
+/// Whether a process runs in `directory`. Nothing is written there. The question takes a shared lock for a moment, so a run
+/// that is resumed in just this moment may be refused.
+pub(crate) fn is_locked(directory: &Path) -> bool {
+    let path = directory.join(LOCK);
+    // Opening anything but a regular file could wait for ever.
+    if !path.is_file() {
+        return false;
+    }
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn in_use(directory: &Path, file: &mut File) -> Failure {
     let mut text = String::new();
-    // Where a locked file cannot be read, the holder is not known.
+    // On systems where a locked file cannot be read, the holder is not known.
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     let holder = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
     let holder = holder.map_or("another process".to_owned(), |pid| format!("process {pid}"));
@@ -69,8 +82,10 @@ mod tests {
         assert_eq!(refused.kind.exit_code(), 73);
         let holder = format!("process {} is running there", std::process::id());
         assert!(refused.to_string().contains(&holder), "{refused}");
+        assert!(is_locked(temp.path()));
         drop(first);
-        // Neither a file that stayed nor its text matters.
+        assert!(!is_locked(temp.path()) && !is_locked(&temp.path().join("nowhere")));
+        // A file that an earlier run left does not matter, and neither does its text.
         std::fs::write(temp.path().join(LOCK), "a much longer text than a number\n").unwrap();
         let again = Lock::take(temp.path()).unwrap();
         assert!(!again.unsupported);

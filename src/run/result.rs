@@ -1,14 +1,21 @@
-//! The result of a run as `--format json` prints it.
+//! The result of a run, in the form in which `--format json` prints it.
 //!
-//! Law: the keys, their order and their units are a contract; numbers keep every digit and what is no number is null.
+//! Laws: the keys, their order and their units are a contract. Numbers keep every digit, and what is not a number is
+//! null.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use framewise_pipeline::engine::{Outcome, Status};
-use framewise_pipeline::meter::StageReading;
-use framewise_pipeline::monitor::{Monitor, StageMonitor};
+use framewise_pipeline::engine::{Outcome, RunError, Status};
+use framewise_stages::store::Entry;
 use serde::Serialize;
+
+use super::checkpoints::Kept;
+use crate::observe::view::{self, LimitView, StageView};
+use crate::problems::Problems;
+use crate::text;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The result of a run.
 #[derive(Debug, Serialize)]
@@ -21,54 +28,84 @@ pub(crate) struct RunResult {
     pub(crate) examples: u64,
     pub(crate) wall_seconds: f64,
     pub(crate) results: BTreeMap<String, f64>,
-    pub(crate) stages: Vec<StageResult>,
-    pub(crate) bottleneck: Option<Limit>,
+    pub(crate) stages: Vec<StageView>,
+    pub(crate) bottleneck: Option<LimitView>,
+    pub(crate) checkpoints: Checkpoints,
+    /// The version of the program.
+    pub(crate) framewise: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<RunFailure>,
 }
 
-/// What a stage did.
-#[derive(Debug, Serialize)]
-pub(crate) struct StageResult {
-    pub(crate) name: String,
-    #[serde(rename = "type")]
-    pub(crate) type_name: String,
-    pub(crate) workers: u64,
-    pub(crate) items_in: u64,
-    pub(crate) items_out: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    /// Items sent, or received by a stage that sends none, per second of the run.
-    pub(crate) items_per_second: f64,
-    /// Shares of the stage's own time, 0 to 1; the three add up to 1.
-    pub(crate) busy: f64,
-    pub(crate) input_wait: f64,
-    pub(crate) output_wait: f64,
-    pub(crate) rejected: BTreeMap<String, u64>,
+/// The checkpoints that the run left, each null where there is none.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Checkpoints {
+    pub(crate) last: Option<LastCheckpoint>,
+    pub(crate) best: Option<BestCheckpoint>,
 }
 
-/// The stage that holds the others up.
+/// The newest checkpoint.
 #[derive(Debug, Serialize)]
-pub(crate) struct Limit {
-    pub(crate) stage: String,
-    pub(crate) why: String,
-    pub(crate) advice: String,
+pub(crate) struct LastCheckpoint {
+    pub(crate) path: String,
+    pub(crate) step: u64,
 }
 
-/// Why a run failed.
+/// The checkpoint with the best value of the metric by which the graph keeps one.
+#[derive(Debug, Serialize)]
+pub(crate) struct BestCheckpoint {
+    pub(crate) path: String,
+    pub(crate) step: u64,
+    pub(crate) metric: String,
+    /// The value of the metric. Null where the checkpoint does not tell it.
+    pub(crate) value: Option<f64>,
+}
+
+impl Checkpoints {
+    /// The checkpoints for programs.
+    pub(crate) fn of(kept: &Kept) -> Self {
+        let path = |entry: &Entry| entry.path.display().to_string();
+        let last = kept.last.as_ref().map(|entry| LastCheckpoint { path: path(entry), step: entry.step });
+        let best = kept.best.as_ref().map(|(entry, metric)| BestCheckpoint {
+            path: path(entry),
+            step: entry.step,
+            metric: metric.clone(),
+            value: entry.metrics.get(metric).copied(),
+        });
+        Self { last, best }
+    }
+}
+
+/// The reason why a run failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunFailure {
-    /// `None` where no stage is to blame.
+    /// The stage that failed. `None` where no stage is to blame.
     pub(crate) stage: Option<String>,
+    /// The first error, in one line.
     pub(crate) message: String,
     pub(crate) exit_code: u8,
+    /// All errors with their places, and the warnings, in the form in which `check` prints them.
+    #[serde(flatten)]
+    pub(crate) problems: Problems,
+}
+
+impl From<&RunError> for RunFailure {
+    fn from(error: &RunError) -> Self {
+        let message = error.failure.to_string();
+        Self {
+            stage: (!error.stage.is_empty()).then(|| error.stage.clone()),
+            exit_code: error.failure.kind.exit_code(),
+            problems: Problems::one(&message),
+            message,
+        }
+    }
 }
 
 impl RunResult {
     /// The result of a run that ended, well or not.
-    pub(crate) fn of(graph: &str, run_dir: &Path, outcome: &Outcome) -> Self {
+    pub(crate) fn of(graph: &str, run_dir: &Path, outcome: &Outcome, kept: &Kept) -> Self {
         let mut results = outcome.results.clone();
-        // Counts stand under keys of their own.
+        // The counts stand under keys of their own.
         let steps = results.remove("steps");
         let examples = results.remove("examples").or(results.get("videos").copied());
         let (status, error) = match &outcome.status {
@@ -76,7 +113,7 @@ impl RunResult {
             Status::FinishedEarly | Status::Stopped => ("interrupted", None),
             Status::Failed(error) => ("failed", Some(error.into())),
         };
-        let bottleneck = outcome.monitor.bottleneck();
+        let reading = outcome.monitor.read();
         Self {
             graph: graph.to_owned(),
             run_dir: Some(run_dir.display().to_string()),
@@ -85,8 +122,10 @@ impl RunResult {
             examples: whole(examples),
             wall_seconds: outcome.wall_seconds,
             results,
-            stages: stages(&outcome.monitor, outcome.wall_seconds),
-            bottleneck: bottleneck.map(|b| Limit { stage: b.stage, why: b.why, advice: b.advice }),
+            stages: view::stages(&outcome.monitor, &reading),
+            bottleneck: Some(outcome.monitor.bottleneck().into()),
+            checkpoints: Checkpoints::of(kept),
+            framewise: VERSION,
             error,
         }
     }
@@ -103,48 +142,19 @@ impl RunResult {
             results: BTreeMap::new(),
             stages: Vec::new(),
             bottleneck: None,
+            checkpoints: Checkpoints::default(),
+            framewise: VERSION,
             error: Some(error),
         }
     }
 
-    /// One JSON object and the end of its line. Floats keep every digit; NaN and infinity are null.
+    /// The result as one JSON object with the end of its line. Floats keep every digit. NaN and infinities are null.
     pub(crate) fn to_json(&self) -> String {
-        let text = serde_json::to_string_pretty(self);
-        text.expect("a struct of numbers, texts and maps keyed by text has a JSON form") + "\n"
+        text::json(self)
     }
 }
 
-fn stages(monitor: &Monitor, wall_seconds: f64) -> Vec<StageResult> {
-    let sends = |index: usize| monitor.edges().iter().any(|edge| edge.from == index);
-    let stages = monitor.stages().iter().enumerate();
-    stages
-        .map(|(index, stage)| StageResult::of(stage, &stage.meter.read(), sends(index), wall_seconds))
-        .collect()
-}
-
-impl StageResult {
-    fn of(stage: &StageMonitor, reading: &StageReading, sends: bool, wall_seconds: f64) -> Self {
-        let items = if sends { reading.items_out } else { reading.items_in };
-        let wall = reading.wall();
-        let share = |seconds: f64| if wall > 0.0 { seconds / wall } else { 0.0 };
-        Self {
-            name: stage.name.clone(),
-            type_name: stage.type_name.clone(),
-            workers: stage.workers,
-            items_in: reading.items_in,
-            items_out: reading.items_out,
-            bytes_in: reading.bytes_in,
-            bytes_out: reading.bytes_out,
-            items_per_second: if wall_seconds > 0.0 { items as f64 / wall_seconds } else { 0.0 },
-            busy: share(reading.busy),
-            input_wait: share(reading.input_wait),
-            output_wait: share(reading.output_wait),
-            rejected: reading.rejected.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect(),
-        }
-    }
-}
-
-/// A count that travelled as a float. Counts are far below 2^53; what is no count is 0.
+/// A count that travelled as a float. Counts are far below 2^53. What is not a count becomes 0.
 fn whole(value: Option<f64>) -> u64 {
     value.filter(|v| v.is_finite() && *v >= 0.0).map_or(0, |v| v.round() as u64)
 }
@@ -153,9 +163,9 @@ fn whole(value: Option<f64>) -> u64 {
 pub(crate) mod tests {
     use super::*;
 
-    /// A result with a stage of each sort.
+    /// A result with a stage of each kind.
     pub(crate) fn sample() -> RunResult {
-        let stage = |name: &str, items_in, items_out| StageResult {
+        let stage = |name: &str, items_in, items_out| StageView {
             name: name.into(),
             type_name: format!("{name}_type"),
             workers: 1,
@@ -166,8 +176,10 @@ pub(crate) mod tests {
             items_per_second: 12.5,
             busy: 0.25,
             input_wait: 0.5,
-            output_wait: 0.25,
+            output_wait: 0.125,
+            ended: 0.125,
             rejected: BTreeMap::from([("data_crc".to_owned(), 2)]),
+            counts: BTreeMap::new(),
         };
         RunResult {
             graph: "g".into(),
@@ -178,7 +190,23 @@ pub(crate) mod tests {
             wall_seconds: 2.5,
             results: BTreeMap::from([("gap".to_owned(), 0.1 + 0.2), ("loss".to_owned(), f64::NAN)]),
             stages: vec![stage("videos", 0, 1234), stage("sink", 1234, 0)],
-            bottleneck: Some(Limit { stage: "sink".into(), why: "why".into(), advice: "advice".into() }),
+            bottleneck: Some(LimitView {
+                stage: Some("sink".into()),
+                reason: "writes".into(),
+                why: "why".into(),
+                advice: "advice".into(),
+                at_most: Some(1.5),
+            }),
+            checkpoints: Checkpoints {
+                last: Some(LastCheckpoint { path: "runs/g-1/checkpoints/step-00000003".into(), step: 3 }),
+                best: Some(BestCheckpoint {
+                    path: "runs/g-1/checkpoints/step-00000002".into(),
+                    step: 2,
+                    metric: "gap".into(),
+                    value: Some(0.5),
+                }),
+            },
+            framewise: VERSION,
             error: None,
         }
     }
@@ -196,6 +224,8 @@ pub(crate) mod tests {
             "results",
             "stages",
             "bottleneck",
+            "checkpoints",
+            "framewise",
         ];
         let places: Vec<_> = keys.iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
         assert!(places.is_sorted(), "{text}");
@@ -213,13 +243,18 @@ pub(crate) mod tests {
 
     #[test]
     fn a_run_that_could_not_begin_has_every_key_too() {
-        let error = RunFailure { stage: Some("videos".into()), message: "no file".into(), exit_code: 66 };
+        let problems = Problems::one("no file");
+        let error =
+            RunFailure { stage: Some("videos".into()), message: "no file".into(), exit_code: 66, problems };
         let value: serde_json::Value =
             serde_json::from_str(&RunResult::not_started("g", error).to_json()).unwrap();
         assert_eq!(value["status"], "failed");
         assert!(value["run_dir"].is_null() && value["bottleneck"].is_null());
         assert_eq!(value["error"]["exit_code"], 66);
         assert_eq!(value["error"]["stage"], "videos");
+        assert_eq!(value["error"]["errors"][0]["message"], "no file");
+        assert!(value["error"]["errors"][0]["line"].is_null());
+        assert_eq!(value["error"]["warnings"], serde_json::json!([]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Which checkpoint a run goes on from, and whether its graph fits.
+//! Resuming a run: which checkpoint it is resumed from, and whether its graph fits.
 //!
-//! Laws: a damaged checkpoint is named and never used; a graph that would give other numbers is refused unless the
+//! Laws: a damaged checkpoint is named and never used. A graph that would give other numbers is refused, unless the
 //! user allows each change by name.
 
 use std::fs;
@@ -9,57 +9,57 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use framewise_pipeline::graph::{self, Change, ResolvedGraph};
 use framewise_pipeline::{ErrorKind, Failure, Registry};
-use framewise_stages::Resume;
 use framewise_stages::store::{self, StoreError};
+use framewise_stages::{Resume, read_kind};
 
 use super::checkpoints::{self, CHECKPOINTS};
 use super::directory::{GRAPH, runs_of};
-use super::{short, short_or_dot};
-use crate::exit::{UsageError, store_failure};
+use crate::exit::UsageError;
+use crate::shell::{short, short_or_dot};
 
-/// The word for the newest run of the graph.
+/// The word that stands for the newest run of the graph.
 const LATEST: &str = "latest";
 /// The one change that nobody can allow.
 const SEED: &str = "graph.seed";
 
-/// What `--resume` stands for.
+/// The place that the value of `--resume` stands for.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The run directory that it belongs to. A checkpoint that was copied elsewhere has none.
+    /// The run directory that the checkpoint belongs to. A checkpoint that was copied elsewhere has none.
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) search: Search,
 }
 
-/// Where the checkpoint is.
+/// The way in which the checkpoint is found.
 #[derive(Debug)]
 pub(crate) enum Search {
-    /// This one and no other.
+    /// The checkpoint at this path and no other.
     One(PathBuf),
-    /// The newest good one in this directory.
+    /// The newest good checkpoint in this directory.
     Newest(PathBuf),
 }
 
-/// A checkpoint, read and verified whole.
+/// A checkpoint that was read and verified as a whole.
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) state: Resume,
-    /// Newer ones that were passed over, the newest first.
+    /// Newer checkpoints that were passed over, the newest first.
     pub(crate) damaged: Vec<(PathBuf, StoreError)>,
 }
 
-/// What is to be told about a graph that fits.
+/// What is reported about a graph that fits.
 #[derive(Debug, Default)]
 pub(crate) struct Agreed {
-    /// Changes that do no harm, or are allowed.
+    /// The changes that do no harm or are allowed.
     pub(crate) changes: Vec<Change>,
-    /// Names that were allowed for nothing.
+    /// The names that were allowed but are not needed.
     pub(crate) needless: Vec<String>,
 }
 
-/// Finds what `wanted` stands for.
+/// Finds the place that `wanted` stands for.
 ///
 /// # Errors
-/// Usage when the graph does not train; `NotFound` when there is nothing.
+/// A usage error when the graph does not train. `NotFound` when there is nothing.
 pub(crate) fn locate(wanted: &str, graph: &ResolvedGraph) -> anyhow::Result<Place> {
     if graph.stages.iter().all(|stage| stage.type_name != "optimizer") {
         return Err(UsageError(format!(
@@ -74,7 +74,7 @@ pub(crate) fn locate(wanted: &str, graph: &ResolvedGraph) -> anyhow::Result<Plac
     let path = match fs::canonicalize(wanted) {
         Ok(path) => short_or_dot(&path),
         Err(error) => {
-            let kind = crate::exit::read_kind(&error);
+            let kind = read_kind(&error);
             return Err(Failure::new(kind, format!("cannot resume from {wanted}: {error}")).into());
         }
     };
@@ -101,7 +101,7 @@ fn place(path: PathBuf, graph: &ResolvedGraph) -> Place {
         let run_dir = fs::canonicalize(&path).ok().and_then(|path| run_of(&path));
         return Place { run_dir, search: Search::Newest(path) };
     }
-    // The graph may have been told only now to write elsewhere.
+    // The graph may write elsewhere only since now.
     let elsewhere = checkpoints::named(graph).filter(|named| holds_any(named) || !holds_any(&inside));
     Place { run_dir: Some(path), search: Search::Newest(elsewhere.unwrap_or(inside)) }
 }
@@ -133,23 +133,24 @@ fn holds_any(directory: &Path) -> bool {
     store::list(directory).is_ok_and(|entries| !entries.is_empty())
 }
 
-/// Reads the checkpoint, verifying every byte.
+/// Reads the checkpoint and verifies every byte.
 ///
 /// # Errors
-/// The one that was named cannot be read or is damaged; none is there (66); none that is there is good (65).
+/// The checkpoint that was named cannot be read or is damaged. No checkpoint is there (exit code 66). None of those
+/// that are there is good (exit code 65).
 pub(crate) fn choose(search: &Search) -> anyhow::Result<Chosen> {
     let directory = match search {
         Search::One(path) => {
-            let checkpoint = store::load(path).map_err(store_failure)?;
+            let checkpoint = store::load(path).map_err(Failure::from)?;
             let state = Resume { checkpoint, directory: path.clone() };
             return Ok(Chosen { state, damaged: Vec::new() });
         }
         Search::Newest(directory) => directory,
     };
     let mut entries = match store::list(directory) {
-        // The run ended before it made the directory of its first.
+        // The run ended before it made the directory of its first checkpoint.
         Err(StoreError::Missing { .. }) => Vec::new(),
-        entries => entries.map_err(store_failure)?,
+        entries => entries.map_err(Failure::from)?,
     };
     let mut damaged = Vec::new();
     while let Some(entry) = entries.pop() {
@@ -164,8 +165,9 @@ pub(crate) fn choose(search: &Search) -> anyhow::Result<Chosen> {
             ) => {
                 damaged.push((entry.path, problem));
             }
-            // Of another version, or unreadable for now: to go back behind it must be the user's wish.
-            Err(other) => return Err(store_failure(other).into()),
+            // This checkpoint is of another version, or cannot be read for now. Only the user may decide to go back
+            // behind it.
+            Err(other) => return Err(Failure::from(other).into()),
         }
     }
     let shown = short(directory).display();
@@ -178,15 +180,15 @@ pub(crate) fn choose(search: &Search) -> anyhow::Result<Chosen> {
         .into())
 }
 
-/// Refuses to go on from a checkpoint when `directory`, where the run would write, holds newer ones: they would count as
-/// its newest, and its own would be the first to be removed.
+/// Refuses to resume from a checkpoint when `directory`, where the run would write, holds newer ones. They would count
+/// as the run's newest, and its own checkpoints would be the first to be removed.
 ///
 /// # Errors
-/// Usage.
+/// A usage error when there are newer checkpoints.
 pub(crate) fn check_newest(directory: &Path, chosen: &Chosen) -> anyhow::Result<()> {
     let step = chosen.state.checkpoint.step;
     let passed_over = |path: &Path| chosen.damaged.iter().any(|(damaged, _)| damaged == path);
-    // A directory that is not there holds none.
+    // A directory that does not exist holds no checkpoints.
     let entries = store::list(directory).unwrap_or_default();
     let newer =
         entries.iter().rfind(|entry| entry.step > step && entry.is_complete() && !passed_over(&entry.path));
@@ -203,7 +205,8 @@ pub(crate) fn check_newest(directory: &Path, chosen: &Chosen) -> anyhow::Result<
 /// Compares the graph with the checkpoint's, and takes over the checkpoint's seed where the graph names none.
 ///
 /// # Errors
-/// `Config`, with each change, when the graph would give other numbers; usage for an allowed name that is none.
+/// `Config` when the graph would give other numbers; the error names each change. A usage error for an allowed name
+/// that does not exist.
 pub(crate) fn agree(
     graph: &mut ResolvedGraph,
     registry: &Registry,

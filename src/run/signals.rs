@@ -1,50 +1,57 @@
-//! Ctrl-C, SIGTERM and SIGHUP.
+//! The answers to Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! Laws: the first Ctrl-C or SIGTERM ends a run in the best order it has, the second at once, the third leaves without
-//! waiting. SIGHUP, which a terminal that goes away sends, ends nothing.
+//! Laws: the first Ctrl-C or SIGTERM ends a run in the most orderly way that the run has. The second ends it at once.
+//! At the third, the program exits without waiting. SIGHUP, which a terminal that goes away sends, ends nothing.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use framewise_pipeline::context::Level;
 use framewise_pipeline::graph::ResolvedGraph;
+use framewise_pipeline::stage::context::Level;
 use framewise_pipeline::{Registry, StopToken};
 
-use super::journal::Journal;
 use crate::exit;
+use crate::observe::journal::Journal;
 
-/// How a run can end in order.
+/// The orderly way in which a run can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It trains: it can end after the step in hand, with a checkpoint if it writes any.
+    /// The run trains. It can end after the step in hand, with a checkpoint if it writes checkpoints.
     AfterStep { checkpoint: bool },
-    /// It cannot: its outputs are whole or not there.
+    /// The run has no such way. Its outputs are whole or not there.
     AtOnce,
 }
 
-/// Whether the run is over and the program only prints. Held while a signal is answered, so that a run that ends by
-/// it waits until that is told.
+/// Whether the run is over and the program only prints. The lock is held while a signal is answered, so that a run that
+/// ends because of the signal waits until that is reported.
 static RELEASED: Mutex<bool> = Mutex::new(false);
 
 impl Ending {
-    /// How this graph can end.
+    /// The way in which a run of this graph can end.
     pub(crate) fn of(graph: &ResolvedGraph, registry: &Registry) -> Self {
         let trains = graph.stages.iter().any(|stage| {
-            let finishes = registry.get(&stage.type_name).is_some_and(|c| c.finishes_on_request());
-            finishes && stage.settings.text("mode") != "evaluate"
+            registry.get(&stage.type_name).is_some_and(|c| c.finishes_on_request(&stage.settings))
         });
         let checkpoint = graph.stages.iter().any(|stage| stage.type_name == "checkpoint");
         if trains { Ending::AfterStep { checkpoint } } else { Ending::AtOnce }
     }
 }
 
-/// Listens until the program ends.
+/// Listens for signals until the program ends. `live` is the file that says where the run can be watched. It is removed
+/// when the program exits without waiting.
 ///
 /// # Errors
-/// The system refuses a handler.
-pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -> anyhow::Result<()> {
-    let asked = Asked { stop: stop.clone(), journal: journal.clone(), ending, times: AtomicU32::new(0) };
+/// The operating system refuses a handler.
+pub(crate) fn listen(
+    stop: &StopToken,
+    journal: &Arc<Journal>,
+    ending: Ending,
+    live: PathBuf,
+) -> anyhow::Result<()> {
+    let (stop, times) = (stop.clone(), AtomicU32::new(0));
+    let asked = Asked { stop, journal: journal.clone(), ending, live, times };
     let (asked, journal) = (Arc::new(asked), journal.clone());
     #[cfg(unix)]
     on_unix(asked.clone(), journal)?;
@@ -53,7 +60,7 @@ pub(crate) fn listen(stop: &StopToken, journal: &Arc<Journal>, ending: Ending) -
     ctrlc::set_handler(move || asked.again()).context("the system refuses a signal handler")
 }
 
-/// Answers the signals besides Ctrl-C, on a thread of its own.
+/// Answers the signals other than Ctrl-C, on a thread of its own.
 #[cfg(unix)]
 fn on_unix(asked: Arc<Asked>, journal: Arc<Journal>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGTERM};
@@ -72,22 +79,23 @@ fn on_unix(asked: Arc<Asked>, journal: Arc<Journal>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How often an end was asked for.
+/// The number of times that an end was asked for.
 struct Asked {
     stop: StopToken,
     journal: Arc<Journal>,
     ending: Ending,
+    live: PathBuf,
     times: AtomicU32,
 }
 
 impl Asked {
     fn again(&self) {
-        // Held to the end: one signal is answered at a time.
+        // The lock is held to the end, so that one signal is answered at a time.
         let released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
         if *released {
             std::process::exit(exit::INTERRUPTED.into());
         }
-        let Self { stop, journal, ending, times } = self;
+        let Self { stop, journal, ending, live, times } = self;
         match (times.fetch_add(1, Ordering::SeqCst), *ending) {
             (0, Ending::AfterStep { checkpoint }) => {
                 let and = if checkpoint { " and writing a checkpoint" } else { "" };
@@ -101,13 +109,15 @@ impl Asked {
             }
             _ => {
                 journal.redirect(None);
+                // A run that nobody watches has no such file.
+                let _ = std::fs::remove_file(live);
                 std::process::exit(exit::INTERRUPTED.into());
             }
         }
     }
 }
 
-/// The run is over: from now on a signal ends the program at once.
+/// Notes that the run is over. From now on, a signal ends the program at once.
 pub(crate) fn release() {
     *RELEASED.lock().unwrap_or_else(PoisonError::into_inner) = true;
 }

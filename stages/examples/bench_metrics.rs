@@ -1,5 +1,5 @@
-//! Time and peak memory of the metrics at the size of the YouTube-8M validation set: 1.1 million videos, 20 pairs
-//! each; and what the threads are worth.
+//! Measures the time and peak memory of the metrics at the size of the YouTube-8M validation set (1.1 million videos
+//! with 20 pairs each), and how much threads help.
 //!
 //! `cargo run --release -p framewise-stages --example bench_metrics [videos] [classes]`
 
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use framewise_stages::score::{Accumulator, Metrics};
 
 const BATCH: usize = 160;
-/// Batches over which one thread and all threads are compared, in turns.
+/// The number of batches over which one thread and all threads are compared, in turns.
 const COMPARED: usize = 200;
-/// How often `finish` is timed for each number of threads, in turns.
+/// The number of times that `finish` is timed for each number of threads, in turns.
 const REPEATS: usize = 5;
 
 type Error = Box<dyn std::error::Error>;
@@ -82,7 +82,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// xorshift64.
+/// The random generator xorshift64.
 struct Draw(u64);
 
 impl Draw {
@@ -93,7 +93,7 @@ impl Draw {
         self.0
     }
 
-    /// Fills `rows` with scores and returns three labels a video.
+    /// Fills `rows` with scores, and returns three labels for each video.
     fn batch(&mut self, rows: &mut [f32], videos: usize, classes: usize) -> Vec<Vec<u32>> {
         rows.iter_mut().for_each(|score| *score = (self.next() >> 40) as f32 / (1u64 << 24) as f32);
         (0..videos).map(|_| (0..3).map(|_| (self.next() % classes as u64) as u32).collect()).collect()
@@ -105,7 +105,7 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Peak resident memory of this process in MB (Linux; "?" elsewhere).
+/// The peak resident memory of this process in MB, on Linux. "?" on other systems.
 fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

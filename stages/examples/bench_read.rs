@@ -1,9 +1,10 @@
-//! How fast records are read, against the `tfrecord` crate: the same file, page cache warm, one thread.
+//! Measures how fast records are read, compared with the `tfrecord` crate: on the same file, with a warm page cache and
+//! one thread.
 //!
 //!     cargo run --release -p framewise-stages --example bench_read [videos] [rounds]
 //!
-//! The file holds synthetic full-size videos. Every way is timed once a round, in turn; medians are printed, and ratios
-//! to the crate with its CRC check. Trust the ratios: the machine may be shared.
+//! The file holds synthetic full-size videos. Each way to read is timed once in each round, in turn. The program prints
+//! the medians, and their ratios to the crate with its CRC check. On a shared machine, only the ratios can be trusted.
 
 use std::{error::Error, hint::black_box, path::Path, time::Instant};
 

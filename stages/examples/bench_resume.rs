@@ -1,11 +1,12 @@
-//! How fast the used-up part of an epoch is replayed, against reading it: reader, decode, shuffle and batch as in training.
+//! Measures how fast the used-up part of an epoch is replayed, compared with reading it. The stages are reader, decode,
+//! shuffle and batch, as in training.
 //!
 //!     cargo run --release -p framewise-stages --example bench_resume FOLDER [megabytes] [frames] [rounds] [cold]
 //!
-//! Makes TFRecord files of random videos of `frames` frames each in FOLDER (and removes them), then lets the data path run
-//! to the first batch of a run that goes on near the end of the epoch, and to the end of one that reads everything. The
-//! page cache is as warm as memory allows; with `cold` it is emptied before each (Linux, as root). Trust the ratios: the
-//! machine may be shared.
+//! The program makes TFRecord files of random videos of `frames` frames each in FOLDER, and removes them afterwards. It
+//! lets the data path run to the first batch of a run that is resumed near the end of the epoch, and to the end of a
+//! run that reads everything. The page cache is as warm as memory allows. With `cold`, it is emptied before each
+//! measurement (on Linux, as root). On a shared machine, only the ratios can be trusted.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,7 +27,7 @@ use framewise_stages::tfrecord::{Compression, ReaderOptions, RecordReader, Recor
 use framewise_stages::{Cursor, Resume, registry};
 use rand_chacha::rand_core::RngCore;
 
-// As in the binary.
+// The program framewise uses the same allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -80,7 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes the kernel forget what it holds of files, if asked to. Written pages are flushed first: dirty ones would stay.
+/// If asked to, makes the kernel forget what it holds of files. Written pages are flushed first, because dirty pages
+/// would stay.
 fn empty_cache(cold: bool) -> Result<(), Box<dyn Error>> {
     if cold {
         if !std::process::Command::new("sync").status()?.success() {
@@ -92,7 +94,7 @@ fn empty_cache(cold: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes random videos until there are `bytes`; returns how many.
+/// Writes random videos until there are `bytes` bytes. Returns the number of videos.
 fn make(paths: &[PathBuf], bytes: u64, frames: usize) -> Result<u64, Box<dyn Error>> {
     let mut random = random::stream(1, "bench_resume", &[]);
     let mut noise = vec![0; frames * (1024 + 128)];
@@ -120,7 +122,7 @@ fn make(paths: &[PathBuf], bytes: u64, frames: usize) -> Result<u64, Box<dyn Err
     Ok(videos)
 }
 
-/// Seconds of the data path: to the first batch after `used_up` videos, or through everything if that is 0.
+/// The seconds that the data path takes to the first batch after `used_up` videos, or through everything if that is 0.
 fn first_batch(folder: &Path, paths: &[PathBuf], used_up: u64) -> Result<f64, Box<dyn Error>> {
     let text = format!(
         "[graph]\nname = \"bench\"\nseed = 1\n[stages.videos]\ntype = \"tfrecord_reader\"\nfiles = [\"{}/bench-*.tfrecord\"]\n\
@@ -174,7 +176,7 @@ fn first_batch(folder: &Path, paths: &[PathBuf], used_up: u64) -> Result<f64, Bo
     }
 }
 
-/// Takes batches and notes when the first one came.
+/// A sink that takes batches and notes when the first one came.
 struct Discard;
 
 impl Component for Discard {

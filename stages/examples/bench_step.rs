@@ -1,4 +1,5 @@
-//! Times full-size training steps and evaluations on made-up videos: what the model alone costs, without a pipeline.
+//! Measures full-size training steps and evaluations on synthetic videos. This is the cost of the model alone, without
+//! a pipeline.
 //!
 //! ```text
 //! cargo run --release -p framewise-stages --example bench_step -- [--batch 40] [--frames 230] [--steps 5] [--preset paddle|paper]
@@ -10,10 +11,11 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use framewise_stages::model::{DeviceBatch, Dropout, Model, NextVlad, NextVladConfig, Weights, backward};
-use framewise_stages::optim::{Adam, AdamConfig, Moments};
+use framewise_stages::optim::{Adam, AdamConfig, Moments, Updated};
 use framewise_stages::random;
 
-/// candle frees and fetches large buffers at every operation; an allocator that keeps them saves the page faults.
+/// The allocator. candle frees and fetches large buffers at every operation, and an allocator that keeps them saves the
+/// page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let mut weights = Weights::initial(Arc::new(model.clone()), 1, &Device::Cpu, DType::F32)?;
     println!("initial values {:.2} s", start.elapsed().as_secs_f64());
-    let adam = Adam { config: AdamConfig::default() };
+    let adam = Adam::new(AdamConfig::default());
     let mut moments = Moments::zeros(&weights)?;
     let mut recycled = None;
     let mut times = Vec::new();
@@ -50,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         laps.push(Instant::now());
         let gradients = backward(&loss, &weights)?;
         laps.push(Instant::now());
-        let (mut next, next_moments) = adam.update(&weights, &moments, &gradients, 2e-4, recycled.take())?;
+        let Updated { weights: mut next, moments: next_moments, .. } =
+            adam.update(&weights, &moments, &gradients, 2e-4, recycled.take())?;
         next.buffers = model.fold_moments(&weights, &[&forward.moments])?;
         recycled =
             Some((std::mem::replace(&mut weights, next), std::mem::replace(&mut moments, next_moments)));
@@ -77,16 +80,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seconds of (user, kernel) time of this process so far, where Linux tells: on a shared machine the steadier measure.
+/// The seconds of (user, kernel) time of this process so far, where Linux tells them. On a shared machine, this is the
+/// steadier measure.
 fn cpu_seconds() -> Option<(f64, f64)> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // After the name in parentheses: state is field 3, utime and stime are 14 and 15, in hundredths.
+    // After the name in parentheses, the state is field 3. utime and stime are fields 14 and 15, in hundredths of a
+    // second.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let seconds = |field: usize| fields.get(field - 3)?.parse().ok().map(|ticks: f64| ticks / 100.0);
     Some((seconds(14)?, seconds(15)?))
 }
 
-/// Videos of `mean` frames, more or less a third, with random bytes.
+/// Videos of `mean` frames, give or take a third, with random bytes.
 fn batch(model: &NextVlad, videos: usize, mean: usize) -> Result<DeviceBatch, Box<dyn Error>> {
     use rand::RngCore;
     let mut rng = random::stream(1, "bench", &[]);
@@ -104,7 +109,7 @@ fn batch(model: &NextVlad, videos: usize, mean: usize) -> Result<DeviceBatch, Bo
     Ok(DeviceBatch { rgb: rows(model.rgb_size())?, audio: rows(model.audio_size())?, lengths })
 }
 
-/// The first run warms up; the median of the others counts.
+/// The median time of all runs but the first, which warms up.
 fn report(what: &str, videos: usize, mut times: Vec<f64>) {
     if times.len() > 1 {
         times.remove(0);

@@ -1,12 +1,13 @@
-//! The stages of Framewise: readers, NeXtVLAD on candle, the optimiser, metrics, checkpoints and writers.
+//! The stages of Framewise: readers, NeXtVLAD on candle, the optimizer, metrics, checkpoints and writers.
 //!
-//! Each stage is one file that holds its configuration keys, its ports and its loop; [`registry`] is the hand-kept
-//! table of them. What a stage computes lies in modules that know nothing of stages: [`model`], [`optim`],
-//! [`score`], [`store`], [`tfrecord`], [`synthetic`], [`import`].
+//! Each stage is one file, which holds the stage's configuration keys, its ports and its loop. [`registry`] is the
+//! table of all stages and is kept by hand. Stages lie in folders by what they do, and no stage imports another. What
+//! several stages need lies below them. What a stage computes lies in modules that know nothing of stages: [`model`],
+//! [`optim`], [`score`], [`store`], [`tfrecord`], [`synthetic`] and [`import`].
 
 pub mod device;
-pub mod files;
 pub mod import;
+pub mod io;
 pub mod model;
 pub mod optim;
 pub mod payload;
@@ -15,42 +16,27 @@ pub mod score;
 pub mod store;
 pub mod synthetic;
 pub mod tfrecord;
+pub mod words;
+pub mod yt8m;
 
-mod all_reduce;
-mod backward;
-mod batch;
-mod checkpoint;
-mod decode;
-mod eigenvalues;
-mod evaluate;
-mod forward;
-mod init_from;
-mod ledger;
-mod load_weights;
-mod loss;
-mod mean_pool;
-mod metrics;
-mod model_keys;
-mod model_kind;
-mod nonfinite;
-mod optimizer;
-mod parallel;
-mod predict;
-mod reader;
+mod evaluation;
+mod failure;
+mod kernels;
+mod model_kit;
 mod registry;
-mod rejects;
-mod report;
-mod resume;
-mod run_log;
-mod shard;
-mod shuffle;
-mod synthetic_source;
-mod tfrecord_writer;
-mod top_k;
-mod video_decode;
-mod writers;
+mod run_state;
+mod sinks;
+mod sources;
+mod training;
+mod transforms;
 
-pub use eigenvalues::apply as apply_eigenvalues;
-pub use load_weights::InjectedWeights;
+pub use failure::{read_failure, read_kind};
+pub use model_kit::configured::Configured;
+pub use model_kit::kind::configuration;
+pub use model_kit::scoring::lower_is_better;
+pub use model_kit::weights_file::InjectedWeights;
+pub use payload::Measured;
 pub use registry::registry;
-pub use resume::{Cursor, Measured, RejectedRecords, Resume};
+pub use run_state::resume::{Cursor, RejectedRecords, Resume};
+pub use sinks::tap::{Seen, TAP, Tapped, tapped};
+pub use training::eigenvalues::apply as apply_eigenvalues;

@@ -1,17 +1,20 @@
-//! Seeded, counter-based random streams. The one law: a drawn number is a pure function of (seed, purpose, indices),
-//! never of the clock, of a thread, or of what was drawn before for something else.
+//! Random streams that are derived from a seed and a name.
+//!
+//! Law: a drawn number is a pure function of (seed, purpose, indices), and of its place in that stream. It never
+//! depends on the clock, on a thread, or on what was drawn before for another purpose.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rayon::prelude::*;
 
-/// How many normal values one stream of [`normals`] yields; fixed, since it is part of the result.
+/// The number of normal values that one stream of [`normals`] yields. The number is fixed, since it is part of the
+/// result.
 const NORMALS_PER_STREAM: usize = 1 << 16;
 
-/// The stream named by `seed`, `purpose` and `indices` (say, epoch or step and shard).
+/// The stream that `seed`, `purpose` and `indices` name. Indices are, for example, an epoch, or a step and a shard.
 ///
-/// The 256-bit ChaCha8 key is four lanes of SplitMix64, each started at a constant of its own, that absorb the seed,
-/// the purpose (its length, then its bytes) and the indices (their count, then each).
+/// The 256-bit ChaCha8 key consists of four lanes of SplitMix64, each of which starts at a constant of its own. Each
+/// lane absorbs the seed, then the purpose (its length and its bytes), then the indices (their count and each of them).
 pub fn stream(seed: u64, purpose: &str, indices: &[u64]) -> ChaCha8Rng {
     let mut words = Vec::with_capacity(3 + purpose.len() / 8 + 1 + indices.len());
     words.push(seed);
@@ -24,7 +27,7 @@ pub fn stream(seed: u64, purpose: &str, indices: &[u64]) -> ChaCha8Rng {
     words.push(indices.len() as u64);
     words.extend_from_slice(indices);
 
-    // Fractional digits of pi, as in Blowfish: numbers with nothing up their sleeve.
+    // The starting constants are fractional digits of pi, as in Blowfish: numbers with nothing up their sleeve.
     let lanes = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344, 0xA409_3822_299F_31D0, 0x082E_FA98_EC4E_6C89];
     let mut key = [0; 32];
     for (lane, bytes) in lanes.into_iter().zip(key.chunks_mut(8)) {
@@ -34,7 +37,7 @@ pub fn stream(seed: u64, purpose: &str, indices: &[u64]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// One step of SplitMix64 (Steele, Lea, Flood 2014): add the golden ratio, then the finaliser.
+/// One step of SplitMix64 (Steele, Lea, Flood 2014): adds the golden ratio, then applies the finaliser.
 fn mix(word: u64) -> u64 {
     let mut z = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -42,14 +45,14 @@ fn mix(word: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A uniform number of [0, 1) with 53 random bits.
+/// Draws a uniform number in [0, 1) with 53 random bits.
 pub fn uniform(rng: &mut impl RngCore) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// `count` draws of the standard normal distribution by Marsaglia's polar method, each passed through `convert`, in
-/// parallel: chunk `c` of 65,536 values comes from the stream (`seed`, `purpose`, `indices` + `c`), so the number of
-/// threads changes nothing.
+/// Draws `count` values of the standard normal distribution by Marsaglia's polar method, in parallel, and passes each
+/// through `convert`. Chunk `c` of 65,536 values comes from the stream (`seed`, `purpose`, `indices` + `c`), so the
+/// number of threads changes nothing.
 pub fn normals<T: Copy + Default + Send>(
     seed: u64,
     purpose: &str,
@@ -73,7 +76,8 @@ pub fn normals<T: Copy + Default + Send>(
     values
 }
 
-/// Two independent standard normal values: a point drawn in the unit disc, stretched (Marsaglia and Bray 1964).
+/// Draws two independent standard normal values: a point is drawn in the unit disc and stretched (Marsaglia and Bray
+/// 1964).
 fn normal_pair(rng: &mut impl RngCore) -> (f64, f64) {
     loop {
         let (x, y) = (2.0 * uniform(rng) - 1.0, 2.0 * uniform(rng) - 1.0);
@@ -85,9 +89,9 @@ fn normal_pair(rng: &mut impl RngCore) -> (f64, f64) {
     }
 }
 
-/// A number of [0, `bound`), each equally likely (Lemire 2019: multiply, and refuse the few low products that would bias).
+/// Draws a whole number in [0, `bound`), each equally likely. A `bound` of 0 yields 0.
 ///
-/// `bound` of 0 yields 0.
+/// The method is Lemire's (2019): multiply, and refuse the few low products that would bias the result.
 pub fn below(rng: &mut impl RngCore, bound: u64) -> u64 {
     let refuse_under = bound.wrapping_neg().checked_rem(bound).unwrap_or(0);
     loop {
@@ -98,7 +102,8 @@ pub fn below(rng: &mut impl RngCore, bound: u64) -> u64 {
     }
 }
 
-/// A permutation of 0..`count`, each equally likely (Fisher–Yates), from the stream (`seed`, `purpose`, `indices`).
+/// Draws a permutation of 0..`count`, each equally likely (Fisher–Yates), from the stream (`seed`, `purpose`,
+/// `indices`).
 pub fn permutation(seed: u64, purpose: &str, indices: &[u64], count: usize) -> Vec<usize> {
     let mut rng = stream(seed, purpose, indices);
     let mut order: Vec<usize> = (0..count).collect();
@@ -136,7 +141,7 @@ mod tests {
         let n = 400_000;
         let values = normals(7, "test", &[], n, |v| v);
         let moment = |power| values.iter().map(|v: &f64| v.powi(power)).sum::<f64>() / n as f64;
-        // Six standard errors each: 1, sqrt 2, sqrt 15, sqrt 96 over sqrt n.
+        // The bounds are six standard errors of each moment: 1, sqrt 2, sqrt 15 and sqrt 96 over sqrt n.
         let error = 6.0 / (n as f64).sqrt();
         assert!(moment(1).abs() < error);
         assert!((moment(2) - 1.0).abs() < 2f64.sqrt() * error);

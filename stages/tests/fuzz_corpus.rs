@@ -1,17 +1,22 @@
-//! The laws that fuzzing looks for violations of hold for every input that was kept (`fuzz/corpus`).
+//! Every input in `fuzz/corpus` obeys the laws of which fuzzing looks for violations.
 //!
-//! One test only: the allocator counts for the whole process.
+//! This file holds a single test, because the allocator counts for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "common/counting.rs"]
 mod counting;
+#[path = "../../fuzz/src/framing.rs"]
+mod framing;
 #[path = "../../fuzz/src/graph.rs"]
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
 mod graph;
 #[path = "../../fuzz/src/gzip.rs"]
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
 mod gzip;
+#[path = "../../fuzz/src/zstd.rs"]
+#[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
+mod packed_by_zstd;
 #[path = "../../fuzz/src/payloads.rs"]
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
 mod payloads;
@@ -36,7 +41,7 @@ fn hold(name: &str, check: fn(&[u8])) {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut inputs = files(&root.join("fuzz/corpus").join(name));
     assert!(inputs.len() >= 10, "{name} has {} inputs", inputs.len());
-    // Golden records and the repository's graphs are inputs too, larger than those of a corpus.
+    // Golden files and the repository's graphs are inputs too. They are larger than those of a corpus.
     inputs.extend(match name {
         "graph" => files(&root.join("graphs")),
         "weights" => files(&root.join("tests/data/golden/paddle")),
@@ -53,9 +58,10 @@ fn hold(name: &str, check: fn(&[u8])) {
 
 #[test]
 fn every_kept_input_obeys_the_laws() {
-    // A failure's last printed name is the input it came from.
+    // When this fails, the last name that was printed is the input that broke a law.
     hold("records", records::check);
     hold("gzip", gzip::check);
+    hold("zstd", packed_by_zstd::check);
     hold("payloads", payloads::check);
     hold("graph", graph::check);
     hold("weights", weights::check);

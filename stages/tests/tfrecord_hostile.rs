@@ -1,6 +1,7 @@
-//! Whatever the bytes, framing and decoding neither panic nor allocate beyond what the bytes that are there justify.
+//! Law: whatever the bytes are, framing and decoding do not panic and allocate no more than the bytes that are there
+//! justify.
 //!
-//! One test only: the allocator counts for the whole process.
+//! This file holds a single test, because the allocator counts for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -37,7 +38,7 @@ fn origin() -> Origin {
     Origin { file: Arc::from(std::path::Path::new("hostile")), record: 0, byte: 0 }
 }
 
-/// Good payloads to damage, of both kinds.
+/// Good payloads of both kinds, which the test damages.
 fn payloads() -> Vec<Vec<u8>> {
     let world = SyntheticVideos::new(SyntheticConfig {
         classes: 10,
@@ -99,7 +100,8 @@ fn no_input_panics_or_allocates_beyond_its_size() {
             drop(decode_video(&record, &options));
             peek_id(&record.data, &DEFAULT_ID_KEYS);
         });
-        // Features, labels and id are at most the payload, doubled while a list grows; messages are short.
+        // Features, labels and id take at most the bytes of the payload, doubled while a list grows. Messages are
+        // short.
         assert!(used <= 4 * length + 2048, "{used} bytes for a payload of {length}");
     }
     assert!(good > 5_000 && bad > 50_000, "{good} good, {bad} bad: the test would prove little");
@@ -136,7 +138,8 @@ fn no_input_panics_or_allocates_beyond_its_size() {
             } else {
                 damage.mutate(&mut bytes, &whole);
             }
-            // Some through the file system, where plain files are sought through; most from memory, which is faster.
+            // Some inputs go through the file system, where the reader seeks in plain files. Most come from memory,
+            // which is faster.
             let on_disk = round % 40 == 1;
             if on_disk {
                 std::fs::write(&path, &bytes).unwrap();
@@ -167,7 +170,7 @@ fn no_input_panics_or_allocates_beyond_its_size() {
                     Err(_) => assert!(ended),
                 }
             });
-            // A mebibyte is reserved before the first byte of a record; buffers and a decompressor come to less.
+            // The reader reserves a mebibyte before the first byte of a record. Buffers and a decompressor take less.
             assert!(used <= (2 << 20) + 2 * bytes.len(), "{used} bytes for a file of {}", bytes.len());
         }
     }

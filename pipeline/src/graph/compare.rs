@@ -1,7 +1,7 @@
-//! What differs between a graph that ran and one that is to go on with it.
+//! The differences between a graph that ran and the graph with which the run is to be resumed.
 //!
-//! Law: two renders of one graph do not differ, whatever their order of stages; a difference is named by the key that a
-//! user would set.
+//! Law: two renders of one graph do not differ, whatever the order of their stages. A difference is named by the key
+//! that a user would set.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use toml::{Table, Value};
 
 use super::render::render;
 use super::resolved::ResolvedGraph;
-use crate::component::Registry;
-use crate::key::{Choice, KeySpec};
+use crate::stage::component::Registry;
+use crate::stage::key::{Choice, KeySpec};
 
-/// A key, or a whole stage, that differs.
+/// A key that differs, or a whole stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// `graph.seed`, `stages.NAME.KEY`, or `stages.NAME` for a stage that is new or gone.
     pub key: String,
-    /// The stage, if it is one's.
+    /// The stage's name, if the difference is in a stage.
     pub stage: Option<String>,
-    /// The value before; `None` when it was not set. For a whole stage its type.
+    /// The value before; `None` when the key was not set. For a whole stage, this is its type.
     pub before: Option<Value>,
-    /// The value now.
+    /// The value now; `None` when the key is not set. For a whole stage, this is its type.
     pub now: Option<Value>,
-    /// Whether it may change on resume ([`KeySpec::free`]).
+    /// Whether the key may change on resume ([`KeySpec::free`]).
     pub free: bool,
 }
 
@@ -42,7 +42,7 @@ impl Change {
     }
 }
 
-/// `stages.batch.size: 160 in the checkpoint, 32 now`
+/// Writes the change as `stages.batch.size: 160 in the checkpoint, 32 now`.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change { key, before, now, .. } = self;
@@ -56,8 +56,9 @@ impl fmt::Display for Change {
     }
 }
 
-/// Compares `before`, the [`render`] of an earlier graph, with `now`. Names of graphs are not compared; a key that
-/// the earlier graph does not have and that has its default now is no difference: a later version added it.
+/// Compares `before`, the [`render`] of an earlier graph, with `now`. The names of the graphs are not compared. A key
+/// that the earlier graph does not have and that has its default now does not count as a difference, because a later
+/// version added it.
 ///
 /// # Errors
 /// `before` is not a rendered graph.
@@ -80,7 +81,7 @@ pub fn compare(before: &str, now: &ResolvedGraph, registry: &Registry) -> Result
             free: false,
         });
     }
-    // In the order of the file; what is gone comes last, by name.
+    // Changes come in the order of the file. Stages that are gone come last, by name.
     let names = now.stages.iter().map(|stage| &stage.name);
     let gone = stages_before.keys().filter(|name| !stages_now.contains_key(*name));
     for name in names.chain(gone) {
@@ -129,7 +130,7 @@ fn stage(
     }
 }
 
-/// Whether a key has the default that it has beside the others of its stage.
+/// Whether a key has its default, given the other keys of its stage.
 fn is_default(value: Option<&Value>, spec: Option<&KeySpec>, stage: &Table) -> bool {
     let Some(spec) = spec else { return false };
     let holds = |choice: &Choice| {
@@ -139,7 +140,7 @@ fn is_default(value: Option<&Value>, spec: Option<&KeySpec>, stage: &Table) -> b
     let special = spec.defaults_with.iter().find(|(choice, _)| holds(choice)).map(|(_, default)| default);
     let default = special.or(spec.default.as_ref());
     match (value, default) {
-        // A whole default of a number was made a float when the graph was resolved.
+        // When the graph was resolved, a default that is a whole number became a float for a key that takes floats.
         (Some(Value::Float(value)), Some(Value::Integer(default))) => *value == *default as f64,
         (value, default) => value == default,
     }

@@ -1,6 +1,6 @@
-//! A resolved graph as TOML.
+//! Writing a resolved graph as TOML.
 //!
-//! Law: [`render`] of what [`super::load_str`] makes of a rendered text is that text again.
+//! Law: when [`super::load_str`] loads a rendered text, [`render`] gives the same text again.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,14 +8,15 @@ use std::fmt::Write;
 use toml::Value;
 
 use super::resolved::{ResolvedGraph, ResolvedStage};
-use super::settings::DEFAULT_CAPACITY_BYTES;
-use super::{quantities, variables};
+use crate::graph::read::quantities;
+use crate::graph::read::variables;
+use crate::graph::resolve::settings::DEFAULT_CAPACITY_BYTES;
 
-/// The graph as a TOML text that resolves to the same graph: configs merged, defaults written out, paths
-/// absolute, every edge with its ports. A seed that was drawn fresh is written down too.
+/// The graph as a TOML text that resolves to the same graph. In the text, configs are merged, defaults are written out,
+/// paths are absolute, and every edge names its ports. A seed that was drawn fresh is written down too.
 ///
-/// One thing cannot be written: a stage whose outputs have different default capacities keeps its `capacity`
-/// unset, which means those defaults.
+/// One thing cannot be written. A stage whose outputs have different default capacities keeps its `capacity` unset,
+/// which means those defaults.
 pub fn render(graph: &ResolvedGraph) -> String {
     let mut out =
         String::from("# A resolved graph: every key with the value it has in the run.\n\n[graph]\n");
@@ -72,14 +73,14 @@ fn text(text: &str) -> String {
     escaped(&Value::String(text.to_owned())).to_string()
 }
 
-/// A bare key where TOML allows it.
+/// The key in TOML, without quotes where TOML allows that.
 fn key(name: &str) -> String {
     let bare =
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if bare { name.to_owned() } else { Value::String(name.to_owned()).to_string() }
 }
 
-/// The value with `${` escaped, since texts are expanded when they are read.
+/// The value with every `${` escaped, because texts are expanded when they are read.
 fn escaped(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(variables::escape(text)),

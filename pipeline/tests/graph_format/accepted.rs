@@ -1,6 +1,6 @@
-//! Law: what is right comes out as written, and rendering a resolved graph and loading that changes nothing.
+//! Laws: a correct graph resolves to what it says. Rendering a resolved graph and loading the text changes nothing.
 
-use framewise_pipeline::channel::EdgeLimits;
+use framewise_pipeline::edge::channel::EdgeLimits;
 use framewise_pipeline::graph::{ResolvedGraph, render};
 
 use crate::fixture::{TRAIN, errors, graph, load_with};
@@ -50,7 +50,7 @@ fn the_training_loop() {
     );
 }
 
-/// A bare stage name means its only output with the wanted payload, else its first.
+/// A bare stage name means the stage's only output with the wanted payload, or otherwise its first output.
 #[test]
 fn output_meant_by_a_bare_name() {
     let text = TRAIN.replace("\"optimizer.weights\"", "\"optimizer\"");

@@ -1,4 +1,4 @@
-//! What differs between a graph that ran and one that is to go on.
+//! Tests of the differences between a graph that ran and the graph with which the run is to be resumed.
 
 use framewise_pipeline::graph::{compare, render};
 
@@ -22,7 +22,7 @@ type = "relay"
 from = "batch"
 "#;
 
-/// Each change in words, those that may be in brackets.
+/// Each change in words. Changes that may be made on resume stand in brackets.
 fn changes(before: &str, now: &str) -> Vec<String> {
     let changes = compare(before, &graph(now), &registry()).expect("a rendered graph");
     changes.iter().map(|c| if c.free { format!("({c})") } else { c.to_string() }).collect()
@@ -35,7 +35,7 @@ fn rendered() -> String {
 #[test]
 fn equal_graphs_do_not_differ() {
     assert!(changes(&rendered(), GRAPH).is_empty());
-    // Neither its name nor the order of its stages matters.
+    // Neither the name of the graph nor the order of its stages matters.
     let (head, last) = GRAPH.split_at(GRAPH.find("[stages.again]").unwrap());
     let at = head.find("[stages.videos]").unwrap();
     let moved = format!("{}{last}{}", &head[..at], &head[at..]).replace("\"g\"", "\"other\"");
@@ -74,7 +74,7 @@ fn stages_that_are_new_gone_or_of_another_type_are_told_once() {
     assert_eq!(
         changes(&rendered(), &typed),
         [
-            // Nothing takes its batches any more, so no edge has a capacity.
+            // Nothing takes the stage's batches any more, so no edge has a capacity.
             "(stages.batch.capacity: 2 in the checkpoint, not set now)",
             "stages.again.type: \"relay\" in the checkpoint, \"batch\" now",
         ]
@@ -98,7 +98,7 @@ fn a_key_that_a_later_version_added_differs_only_from_its_default() {
     assert!(changes(&older, GRAPH).is_empty());
     let now = GRAPH.replace("from = \"decode\"", "from = \"decode\"\ndrop_last = true");
     assert_eq!(changes(&older, &now), ["stages.batch.drop_last: not set in the checkpoint, true now"]);
-    // One that it removed is told.
+    // A key that a later version removed is reported.
     let older = rendered().replace("[stages.batch]", "[stages.batch]\ngone = 1");
     assert_eq!(changes(&older, GRAPH), ["stages.batch.gone: 1 in the checkpoint, not set now"]);
     assert!(compare("no graph", &graph(GRAPH), &registry()).is_err());

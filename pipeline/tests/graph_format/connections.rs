@@ -1,4 +1,4 @@
-//! Law: a bad edge shows both of its ends, and a loop without a delayed output is no graph.
+//! Laws: the error of a bad edge shows both of its ends. A loop without a delayed output is an error.
 
 use crate::fixture::{TRAIN, errors, load};
 use crate::mistakes::{LINE, one};
@@ -111,7 +111,7 @@ fn payloads_that_differ() {
             "`batches` comes from `batch.batches`",
         ],
     );
-    // Two Rust types of one name are a mismatch as well.
+    // Two Rust types with one payload name are a mismatch as well.
     one(
         "type = \"batch\"\nfrom = \"decode\"\nsize = 32",
         "type = \"other_batch\"\nfrom = \"decode\"",
@@ -166,13 +166,13 @@ fn cycles() {
     assert!(shown.contains("a cycle must pass through a delayed output"), "{shown}");
     let shown = errors(&ring(&["a"]));
     assert!(shown.contains("g.toml:3:8") && shown.contains("stage `a` feeds itself"), "{shown}");
-    // Two cycles, two errors; the stage behind them is not in one.
+    // Two cycles give two errors. The stage behind them is in neither.
     let text = ring(&["a", "b"]) + &ring(&["x", "y", "z"]) + "[stages.q]\ntype = \"relay\"\nfrom = \"z\"\n";
     let found = load(&text).map(|_| ()).expect_err("two cycles");
     assert_eq!(found.errors(), 2);
     let shown = found.render(false);
     assert!(shown.contains("a → b → a") && shown.contains("x → y → z → x"), "{shown}");
-    // Forward feeds on what comes from itself, with a delayed output at hand.
+    // Forward takes what comes from itself, although there is a delayed output that would do.
     let text = TRAIN.replace("from = { batches = \"batch\",", "from = { batches = \"relay\",")
         + "[stages.relay]\ntype = \"relay\"\nfrom = \"relay\"\n";
     assert!(errors(&text).contains("such as `optimizer.weights`"));

@@ -1,5 +1,5 @@
-//! Law: a key that depends on another has a value only where it applies; given elsewhere it is an error, and its
-//! default may follow the other's value.
+//! Laws: a key that depends on another key has a value only where it applies. Giving it elsewhere is an error. Its
+//! default may follow the value of the other key.
 
 use framewise_pipeline::graph::{load_str, render};
 
@@ -29,14 +29,14 @@ fn a_key_that_does_not_apply_is_refused_with_both_places() {
     {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");
     }
-    // The default decides too, and so does `--set`.
+    // The default of the other key decides too, and so does `--set`.
     let shown = errors(&format!("{PLAIN}sugar = 5\n"));
     assert!(shown.contains("has no effect: its `kind` is \"plain\""), "{shown}");
     let rich = format!("{PLAIN}kind = \"rich\"\nsugar = 5\n");
     assert!(load_with(&rich, &[]).is_ok());
     let shown = load_with(&rich, &["stages.c.kind=plain"]).map(|_| ()).unwrap_err().render(false);
     assert!(shown.contains("`sugar` of stage `c` has no effect"), "{shown}");
-    // A value is looked at only where the key applies.
+    // A value is checked only where its key applies.
     let shown = errors(&format!("{PLAIN}kind = \"rich\"\nsugar = 50\n"));
     assert!(shown.contains("from 1 to 9") && !shown.contains("no effect"), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! Law: drawings hold every stage and edge, escape what users wrote, and in the SVG nothing overlaps.
+//! Laws: a drawing shows every stage and every edge, and escapes what users wrote. In the SVG nothing overlaps.
 
 use framewise_pipeline::graph::{dot, mermaid, svg};
 
@@ -57,11 +57,11 @@ pub(crate) fn large() -> String {
     text += "[stages.join]\ntype = \"join\"\nfrom = { left = \"batch\", right = \"batch_held_out\", extra = \"optimizer\" }\n";
     text += "[stages.report_evaluation]\ntype = \"report\"\nfrom = \"evaluate\"\n";
     text += "[stages.predictions]\ntype = \"writer\"\npath = \"x\"\nfrom = \"evaluate\"\n";
-    text += "[stages.logits]\ntype = \"writer\"\npath = \"y\"\nfrom = \"forward\"\n";
+    text += "[stages.logits]\ntype = \"writer\"\npath = \"y\"\nlog = \"z\"\nfrom = \"forward\"\n";
     text
 }
 
-/// A rectangle by its attributes.
+/// A rectangle of the SVG, read from its attributes.
 #[derive(Debug, Clone)]
 struct Rect {
     class: String,
@@ -89,7 +89,7 @@ fn rects(svg: &str) -> Vec<Rect> {
     .collect()
 }
 
-/// Every tag is closed in its place and every `&` begins an entity.
+/// Asserts that every tag is closed in its place, and that every `&` begins an entity.
 fn assert_well_formed(svg: &str) {
     let mut open: Vec<&str> = Vec::new();
     let mut rest = svg;
@@ -151,7 +151,7 @@ fn svg_without_overlap() {
     assert_drawn("[stages.alone]\ntype = \"reader\"\nfiles = \"x\"\n");
 }
 
-/// Stages that all feed each other; a stage that feeds itself through its delayed output.
+/// Graphs with stages that all feed each other, and with a stage that feeds itself through its delayed output.
 #[test]
 fn svg_of_odd_graphs() {
     let mut text = String::from(

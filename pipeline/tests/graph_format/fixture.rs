@@ -1,11 +1,11 @@
-//! Stage types to write graphs with: reader → decode → batch → (join) → model → optimizer → writer.
+//! Stage types for the graphs of these tests: reader → decode → batch → (join) → model → optimizer → writer.
 
 use std::path::Path;
 
 use framewise_pipeline::graph::{Diagnostics, Loaded, Override, ResolvedGraph, load_str};
 use framewise_pipeline::{
-    Component, Dim, Failure, InputPort, KeyKind, KeySpec, OutputPort, Payload, PayloadType, Ports, Registry,
-    Settings, Stage, StageContext, Wiring,
+    CheckContext, Component, Dim, Failure, InputPort, KeyKind, KeySpec, OutputPort, Payload, PayloadType,
+    Ports, Registry, Settings, Stage, StageContext, Wiring,
 };
 use toml::Value;
 
@@ -21,7 +21,7 @@ payloads!(
     Logits "logits", Reports "reports", OtherBatches "batches"
 );
 
-/// A stage type from functions.
+/// A stage type that is made of functions.
 pub(crate) struct Fake {
     name: &'static str,
     keys: fn() -> Vec<KeySpec>,
@@ -46,7 +46,7 @@ impl Component for Fake {
         (self.ports)(settings)
     }
 
-    fn check(&self, settings: &Settings) -> Vec<(&'static str, String)> {
+    fn check(&self, settings: &Settings, _context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
         (self.check)(settings)
     }
 
@@ -167,7 +167,15 @@ fn writer_keys() -> Vec<KeySpec> {
     ]
 }
 
-/// `sugar` belongs to the rich kind alone, and `cups` has another default there.
+fn keeper_keys() -> Vec<KeySpec> {
+    vec![
+        KeySpec::new("file", KeyKind::OutputPath, "A file to write."),
+        KeySpec::new("directory", KeyKind::OutputDirectory, "A directory to write to."),
+        KeySpec::new("reads", KeyKind::Paths, "Files to read."),
+    ]
+}
+
+/// The keys of `coffee`: `sugar` applies only to the rich kind, and `cups` has another default there.
 fn coffee_keys() -> Vec<KeySpec> {
     vec![
         KeySpec::new("sugar", KeyKind::Integer(1..=9), "Lumps of sugar.")
@@ -186,9 +194,11 @@ fn fake(name: &'static str, keys: fn() -> Vec<KeySpec>, ports: fn(&Settings) -> 
     Fake { name, keys, ports, check: |_| Vec::new() }
 }
 
-/// The types above; `coffee` has keys that depend on another; `relay` is batches to batches, `other_batch` sends another type of the same name.
+/// A registry of the types above. `coffee` has keys that depend on another key, `relay` takes and sends batches, and
+/// `other_batch` sends another type with the same name.
 pub(crate) fn registry() -> Registry {
     Registry::new()
+        .opening("s3")
         .with(fake("reader", reader_keys, |_| Ports {
             inputs: Vec::new(),
             outputs: vec![output::<Records>("records", 8)],
@@ -214,6 +224,7 @@ pub(crate) fn registry() -> Registry {
             inputs: vec![input::<Logits>("logits")],
             outputs: Vec::new(),
         }))
+        .with(fake("keeper", keeper_keys, |_| Ports::default()))
         .with(fake("coffee", coffee_keys, |_| Ports::default()))
         .with(fake("report", no_keys, |_| Ports {
             inputs: vec![input::<Reports>("reports")],
@@ -267,7 +278,7 @@ pub(crate) fn graph(text: &str) -> ResolvedGraph {
     load(text).map(|l| l.graph).unwrap_or_else(|e| panic!("{}", e.render(false)))
 }
 
-/// What `check` prints for a graph with mistakes.
+/// The text that `check` prints for a graph with mistakes.
 pub(crate) fn errors(text: &str) -> String {
     load(text).map(|_| ()).expect_err("the graph has mistakes").render(false)
 }

@@ -1,4 +1,4 @@
-//! The graph format: what it accepts, what it says of mistakes, how it is written and drawn.
+//! Tests of the graph format: what it accepts, what it says about mistakes, and how graphs are written and drawn.
 
 mod accepted;
 mod compare;
@@ -8,5 +8,7 @@ mod drawing;
 mod fixture;
 mod hostile;
 mod mistakes;
+mod outputs;
 mod precedence;
+mod sets;
 mod syntax;

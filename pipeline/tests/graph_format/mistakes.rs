@@ -1,8 +1,9 @@
-//! Law: every mistake is named with its place and a way out, all in one pass, and nothing is said twice.
+//! Law: every mistake is named with its place and a way out. All mistakes are named in one pass, and none is named
+//! twice.
 
 use crate::fixture::{errors, load, load_with};
 
-/// A reader, decoder, batch, model and writer; `{…}` lines are replaced by the cases.
+/// A graph of reader, decoder, batch, model and writer. The cases replace the `{…}` lines.
 pub(crate) const LINE: &str = r#"[stages.videos]
 type = "reader"
 files = "a.tfrecord"
@@ -28,7 +29,7 @@ fn the_line_is_right() {
     assert!(loaded.warnings.is_empty());
 }
 
-/// Replaces `old` by `new` in the line of stages and checks that exactly one error comes out, and its parts.
+/// Replaces `old` by `new` in the graph, and asserts that exactly one error comes out and that it has these parts.
 #[track_caller]
 pub(crate) fn one(old: &str, new: &str, parts: &[&str]) {
     assert!(LINE.contains(old), "the case does not fit the graph");
@@ -189,7 +190,7 @@ fn keys_that_do_not_go_together() {
         "from = \"batch\"\ngroups = 3",
         &["g.toml:14:10", "`groups` must divide `hidden`\n", "a detail\n"],
     );
-    // The key stands at its default: the stage is to blame.
+    // The key has its default, so the error points to the stage.
     one(
         "from = \"batch\"",
         "from = \"batch\"\nhidden = 7",
@@ -217,6 +218,26 @@ fn two_stages_of_one_name() {
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+}
+
+#[test]
+fn the_keys_of_a_second_table_are_not_judged_as_keys_of_the_first() {
+    // `size` is no key of `writer`, and `nowhere` is no stage. Neither was meant for the first table.
+    let seconds = [
+        "[stages.out]\ntype = \"batch\"\nfrom = \"decode\"\nsize = 32\n",
+        "[stages.out]\nfrom = \"nowhere\"\nhidden = { x = 1, y = 2 }\n",
+        "[stages]\nout.from = \"nowhere\"\n",
+    ];
+    for second in seconds {
+        let found = load(&(LINE.to_owned() + second)).map(|_| ()).expect_err("a mistake");
+        let shown = found.render(false);
+        assert_eq!(found.len(), 1, "{shown}");
+        assert!(shown.contains("`out`"), "{shown}");
+    }
+    // What stands behind the second table in a table of its own is judged.
+    let text = LINE.to_owned() + seconds[0] + "[stages.last]\ntype = \"nothing\"\n";
+    let found = load(&text).map(|_| ()).expect_err("two mistakes");
+    assert_eq!(found.len(), 2, "{}", found.render(false));
 }
 
 #[test]
@@ -322,7 +343,7 @@ fn overrides() {
     one("stages.out.path=${FRAMEWISE_NOT_SET}", &["--set:1:17", "is not set"]);
 }
 
-/// Ten kinds of mistakes in one file are ten diagnostics of one pass.
+/// Ten kinds of mistakes in one file give ten diagnostics in one pass.
 #[test]
 fn ten_mistakes_at_once() {
     let text = r#"[graph]

@@ -1,8 +1,9 @@
-//! Law: a syntax error costs its own line, and only that.
+//! Law: a syntax error costs its own line and nothing else.
 
 use crate::fixture::{TRAIN, load};
 
-/// Replaces `old` in the training loop and checks place and message of the only diagnostics.
+/// Replaces `old` in the training loop, and asserts that these are the only diagnostics, with their places and
+/// messages.
 #[track_caller]
 fn errors(old: &str, new: &str, wanted: &[(&str, &str)]) {
     assert!(TRAIN.contains(old), "the case does not fit the graph");

@@ -1,4 +1,6 @@
-//! From the tensors of a file to weights of the model. The one law: every shape is compared before an element is read.
+//! From the tensors of a file to the weights of a model.
+//!
+//! Law: every shape is compared before an element is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,70 +14,71 @@ use super::sizes::sizes;
 use super::source::{Format, Source};
 use crate::model::{Model, NextVlad, NextVladConfig, Weights};
 
-/// The factors of the visual features. A file without them is complete: they are 1 then.
+/// The factors of the visual features. A file without them is complete, and the factors are then 1.
 const SCALE: &str = "input.rgb_scale";
 
-/// What an import is told besides the file.
+/// The options of an import.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// A name map; without one, PaddlePaddle's names for a pickle and our own for all else.
+    /// The file of a name map. Without it, a pickle has PaddlePaddle's names and every other file has the model's own
+    /// names.
     pub map: Option<PathBuf>,
-    /// The model that the tensors must make; without one, their shapes tell its sizes.
+    /// The model that the tensors must make. Without it, the shapes of the tensors tell the model's sizes.
     pub config: Option<NextVladConfig>,
 }
 
-/// A tensor that was taken over.
+/// A tensor of the model, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its name here.
+    /// The tensor's name in the model.
     pub ours: String,
-    /// Its shape here.
+    /// The tensor's shape in the model.
     pub shape: Vec<usize>,
-    /// Where it comes from; `None` for one that was not in the file and is 1 everywhere.
+    /// The tensor of the file that it was made from. `None` for a tensor that was not in the file and is 1 everywhere.
     pub from: Option<Origin>,
 }
 
-/// Where a tensor comes from.
+/// The tensor of a file that a tensor of the model was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Its name in the file.
+    /// The tensor's name in the file.
     pub name: String,
-    /// The type of its elements there, in words.
+    /// The type of its elements in the file, in words.
     pub dtype: String,
-    /// Its shape there.
+    /// The tensor's shape in the file.
     pub shape: Vec<usize>,
-    /// Whether its axes were reversed.
+    /// Whether the import reversed its axes.
     pub transposed: bool,
 }
 
-/// Imported weights and what became of each tensor.
+/// Imported weights, and what became of each tensor.
 #[derive(Debug)]
 pub struct Imported {
-    /// What the file is.
+    /// The format of the file.
     pub format: Format,
-    /// The model's configuration; sizes are those of the tensors.
+    /// The model's configuration, with the sizes of the tensors.
     pub config: NextVladConfig,
-    /// The weights, float32, on the CPU.
+    /// The weights in float32, on the CPU.
     pub weights: Weights,
-    /// The weights' tensors, in the order of the model.
+    /// The tensors of the weights, in the order of the model.
     pub rows: Vec<Row>,
-    /// Names of what the file holds besides.
+    /// The names of everything else in the file.
     pub unused: Vec<String>,
 }
 
 /// Reads weights of a NeXtVLAD from a `.pdparams`, `.npz` or `.safetensors` file.
 ///
 /// # Errors
-/// The file or the map cannot be read; a tensor is missing, has another shape (both are named) or elements of which
-/// no float32 can be made.
+/// The file or the map cannot be read. A tensor is missing, has another shape (the error names both), or has an element
+/// that no float32 can represent.
 pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     take_over(Source::open(path)?, options)
 }
 
-/// As [`import`], from an open file.
+/// Reads weights of a NeXtVLAD from a file that is already open, as [`import`] does.
 ///
 /// # Errors
-/// As [`import`].
+/// The errors of [`import`].
 pub fn take_over(mut source: Source, options: &Options) -> Result<Imported, ImportError> {
     let path = source.path.clone();
     let map = match (&options.map, source.format) {
@@ -115,12 +118,13 @@ pub fn take_over(mut source: Source, options: &Options) -> Result<Imported, Impo
     Ok(Imported { format, config, weights, rows, unused })
 }
 
-/// By our names: what the map says, and the number in the file.
+/// For each tensor's name in the model: what the map says about it, and its index in the file.
 type Found<'a> = BTreeMap<&'a str, (&'a Mapping, usize)>;
 
 fn matches<'a>(source: &Source, map: &'a NameMap) -> Found<'a> {
     let mut places = BTreeMap::new();
-    // A tensor's own name counts before the name of its parameter, and the first of two.
+    // A tensor's own name goes before the name of its parameter, and the first of two equal names goes before the
+    // second.
     for (index, tensor) in source.tensors.iter().enumerate() {
         places.entry(tensor.name.as_str()).or_insert(index);
     }
@@ -136,7 +140,7 @@ fn matches<'a>(source: &Source, map: &'a NameMap) -> Found<'a> {
     map.entries.iter().filter_map(entry).collect()
 }
 
-/// The shape that a tensor has after its way here.
+/// The shape that a tensor of the file has after the mapping.
 fn here(theirs: &[usize], mapping: &Mapping) -> Vec<usize> {
     let mut shape: Vec<usize> =
         theirs.iter().copied().filter(|size| !mapping.squeeze || *size != 1).collect();
@@ -146,7 +150,7 @@ fn here(theirs: &[usize], mapping: &Mapping) -> Vec<usize> {
     shape
 }
 
-/// The tensors of the model with where each comes from.
+/// The tensors of the model, each with the tensor of the file that it is made from.
 fn rows(
     source: &Source,
     map: &NameMap,
@@ -193,13 +197,13 @@ fn rows(
     Ok(rows)
 }
 
-/// What is wrong with a tensor of ours, with the name it was looked for under.
+/// A message about a tensor of the model that also gives the name under which it was looked for in the file.
 fn with_map(map: &NameMap, options: &Options, ours: &str, why: &str) -> String {
     let there = match map.entries.iter().find(|mapping| mapping.ours == ours) {
         Some(mapping) if mapping.theirs != ours => format!(" (`{}` in the file)", shown(&mapping.theirs)),
         Some(_) => String::new(),
         None if options.map.is_some() => " (the map does not make it)".to_owned(),
-        None => " (a file with other names than ours needs --map)".to_owned(),
+        None => " (a file with names other than Framewise's needs --map)".to_owned(),
     };
     format!("tensor `{ours}` {why}{there}")
 }

@@ -1,5 +1,7 @@
-//! Numbers of other systems as float32, row-major. The one law: a value is converted exactly or to the nearest
-//! float32, and what has none (an integer type, an overflow, NaN) is refused.
+//! The numbers of other systems as float32, row-major.
+//!
+//! Law: a value is converted exactly or to the nearest float32. What has no such float32 (an integer type, an overflow,
+//! NaN) is refused.
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElementType {
     kind: Kind,
-    /// Bytes of an element; 0 where unknown.
+    /// The bytes of an element; 0 where they are not known.
     size: usize,
     big_endian: bool,
     name: String,
@@ -18,9 +20,9 @@ pub struct ElementType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Float,
-    /// The upper half of a float32.
+    /// A bfloat16: the upper half of a float32.
     Bfloat,
-    /// Anything that weights are not made of.
+    /// Any other type. Weights are not made of it.
     Other,
 }
 
@@ -32,7 +34,7 @@ impl fmt::Display for ElementType {
 }
 
 impl ElementType {
-    /// numpy's code without its byte order, as `f4`; `big_endian` from that order.
+    /// The type with numpy's code, such as `f4`. `code` has no byte order; `big_endian` says whether the order was `>`.
     pub(super) fn of_numpy(code: &str, big_endian: bool) -> Self {
         let size = code.get(1..).and_then(|digits| digits.parse::<usize>().ok()).filter(|size| *size <= 64);
         let (letter, size) = (code.get(..1).unwrap_or_default(), size.unwrap_or(0));
@@ -70,20 +72,20 @@ impl ElementType {
         Self { kind, size, big_endian: false, name: format!("{dtype:?}").to_lowercase() }
     }
 
-    /// Whether weights can be made of it.
+    /// Whether weights can be made of elements of this type.
     pub fn is_float(&self) -> bool {
         self.kind != Kind::Other
     }
 
-    /// Bytes of a tensor of this shape, if they can be counted.
+    /// The bytes of a tensor of this shape; `None` if they cannot be counted.
     pub(super) fn bytes(&self, shape: &[usize]) -> Option<usize> {
         shape.iter().try_fold(self.size, |product, dimension| product.checked_mul(*dimension))
     }
 
-    /// The elements, in the order in which they lie there, as float32.
+    /// Converts `bytes` to float32, in the order in which the elements lie.
     ///
     /// # Errors
-    /// The reason, without the tensor's name.
+    /// The reason why that is not possible, without the tensor's name.
     pub(super) fn to_f32(&self, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> {
         if !self.is_float() {
             let hint = if self.name == "u16" { " (PaddlePaddle stores bfloat16 as uint16)" } else { "" };
@@ -139,10 +141,10 @@ fn doubles(bytes: &[u8], big_endian: bool) -> Result<Vec<f32>, String> {
     Ok(values)
 }
 
-/// Reverses the axes: from row-major in `shape` to row-major in the reversed shape. What column-major (Fortran)
-/// order is to row-major order, and a transposition.
+/// Reverses the axes: `values` are row-major in `shape`, and the result is row-major in the reversed shape. This turns
+/// column-major (Fortran) order into row-major order, and it transposes a matrix.
 pub(super) fn reverse_axes(values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
-    // Axes of size 1 move nothing.
+    // Axes of size 1 do not move any element.
     let axes: Vec<usize> = shape.iter().copied().filter(|size| *size != 1).collect();
     if axes.len() < 2 || values.is_empty() {
         return values;
@@ -202,7 +204,7 @@ mod tests {
         };
         both("f4", numbers.iter().map(|v| v.to_le_bytes().to_vec()).collect());
         both("f8", numbers.iter().map(|v| f64::from(*v).to_le_bytes().to_vec()).collect());
-        // IEEE 754 halves of these numbers, by hand: sign, exponent + 15, ten bits.
+        // These are the IEEE 754 halves of the numbers, written by hand: sign, exponent + 15, ten bits.
         both("f2", vec![vec![0x00, 0x3e], vec![0x00, 0xb4], vec![0xff, 0x7b]]);
         let bf16 = ElementType::of_safetensors(safetensors::Dtype::BF16);
         assert_eq!(bf16.to_f32(&[0xc0, 0x3f, 0x80, 0xbe], &[2]).unwrap(), [1.5, -0.25]);

@@ -1,9 +1,9 @@
-//! Why weights from elsewhere cannot be taken over; every variant names the file.
+//! The errors of an import. Every variant names the file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why an import failed.
+/// The reason why an import failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// A file cannot be opened or read.
@@ -11,15 +11,15 @@ pub enum ImportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// What the operating system said.
         source: io::Error,
     },
-    /// A file is damaged, of no known format, or its tensors do not make the model.
+    /// A file is damaged or has no known format, or its tensors do not make the model.
     #[error("{}: {why}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it: names the tensor and both shapes, or the byte.
+        /// What is wrong with the file. The text names the tensor and both shapes, or the byte.
         why: String,
     },
     /// A name map is wrong.
@@ -27,7 +27,7 @@ pub enum ImportError {
     Map {
         /// The map.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the map.
         why: String,
     },
 }
@@ -46,7 +46,7 @@ impl ImportError {
     }
 }
 
-/// A name from a file as messages show it: not longer than a line, without control characters.
+/// A name from a file in the form in which messages show it: no longer than a line, and without control characters.
 pub(super) fn shown(name: &str) -> String {
     const LONGEST: usize = 80;
     let mut text: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();

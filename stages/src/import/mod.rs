@@ -1,9 +1,10 @@
 //! Weights from elsewhere: PaddlePaddle's `.pdparams`, numpy's `.npz`, and `.safetensors` files of other programs.
-//! The one law: nothing in a file is run and none of its numbers is trusted, and what comes out is weights of the model
-//! whole and to the shape, or an error that names the tensor.
 //!
-//! [`Source`] opens a file and lists its tensors, a [`NameMap`] says which of them becomes which of ours, and
+//! [`Source`] opens a file and lists its tensors. A [`NameMap`] says which of them becomes which tensor of the model.
 //! [`import`] makes weights of them.
+//!
+//! Law: nothing in a file is run, and no number in it is trusted. What comes out is either the weights of a whole
+//! model, each tensor with the model's shape, or an error that names the tensor.
 
 mod assemble;
 mod element;

@@ -1,32 +1,33 @@
-//! Which tensor of a file becomes which of ours. The one law: a map says everything that is done to a tensor; nothing
-//! is guessed from shapes.
+//! Name maps, which say which tensor of a file becomes which tensor of the model.
+//!
+//! Law: a map says everything that is done to a tensor. Nothing is guessed from shapes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::error::ImportError;
 use super::source::Source;
+use crate::io;
 
-/// One tensor's way from there to here.
+/// The line of a name map for one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
-    /// Its name there.
+    /// The tensor's name in the file.
     pub theirs: String,
-    /// Its name here.
+    /// The tensor's name in the model.
     pub ours: String,
-    /// Its axes are reversed: `[in, out]` there, `[out, in]` here.
+    /// Whether the axes are reversed: `[in, out]` in the file becomes `[out, in]` in the model.
     pub transpose: bool,
-    /// Axes of size 1 are dropped first.
+    /// Whether axes of size 1 are dropped first.
     pub squeeze: bool,
 }
 
 /// A name map, in the order of `theirs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameMap {
-    /// Its entries.
+    /// The entries of the map.
     pub entries: Vec<Mapping>,
 }
 
@@ -51,9 +52,9 @@ impl NameMap {
     /// Reads a map: TOML lines `"theirs" = "ours"` or `"theirs" = { name = "ours", transpose = true, squeeze = true }`.
     ///
     /// # Errors
-    /// It cannot be read, is no such map, or gives one of our tensors twice.
+    /// The file cannot be read or is not such a map, or the map makes a tensor of the model twice.
     pub fn read(path: &Path) -> Result<Self, ImportError> {
-        let text = fs::read_to_string(path).map_err(ImportError::read(path))?;
+        let text = io::read_to_string(path).map_err(ImportError::read(path))?;
         Self::parse(&text).map_err(|why| ImportError::map(path, why))
     }
 
@@ -82,7 +83,7 @@ impl NameMap {
         Ok(Self { entries })
     }
 
-    /// The map for a file that names and shapes its tensors as we do.
+    /// The map for a file whose tensors have the names and shapes of the model.
     pub fn identity(source: &Source) -> Self {
         let same = |name: &String| Mapping {
             theirs: name.clone(),
@@ -93,11 +94,12 @@ impl NameMap {
         Self { entries: source.tensors.iter().map(|tensor| same(&tensor.name)).collect() }
     }
 
-    /// PaddlePaddle's names in `PaddleCV/video`, whose matrices are [in, out]. The network's six batch norms have only
-    /// numbers, by the order in which it makes them; which numbers depends on what the program made before.
+    /// The map for PaddlePaddle's names in `PaddleCV/video`, whose matrices are [in, out]. The six batch norms of that
+    /// network have only numbers, in the order in which the program makes them. The numbers depend on what the program
+    /// made before.
     ///
     /// # Errors
-    /// The file has not six of them.
+    /// The file does not have six batch norms.
     pub fn paddle(source: &Source) -> Result<Self, ImportError> {
         const NORMS: [&str; 6] = [
             "rgb.assign_norm",
@@ -135,7 +137,7 @@ impl NameMap {
             return Err(ImportError::content(
                 &source.path,
                 format!(
-                    "{} batch norms (batch_norm_N.w_0), PaddlePaddle's NeXtVLAD has {}",
+                    "the file has {} batch norms (batch_norm_N.w_0), but PaddlePaddle's NeXtVLAD has {}",
                     numbers.len(),
                     NORMS.len()
                 ),
@@ -152,7 +154,7 @@ impl NameMap {
     }
 }
 
-/// The numbers of the batch norms, as they are written, in their order.
+/// The numbers of the batch norms as they are written, in ascending order.
 fn norm_numbers(source: &Source) -> BTreeMap<u64, String> {
     let names = source.tensors.iter().map(|tensor| tensor.parameter.as_ref().unwrap_or(&tensor.name));
     let number = |name: &String| {

@@ -1,5 +1,6 @@
-//! numpy's files: `.npy` headers, and `.npz` archives of them. The one law: nothing is read before a header has said
-//! how much it is, and then no more than that.
+//! numpy's files: `.npy` headers, and `.npz` archives.
+//!
+//! Law: nothing is read before a header has said how much there is to read, and then no more than that is read.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Seek};
@@ -13,15 +14,15 @@ use super::element::ElementType;
 use super::error::{ImportError, shown};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// Bytes of a header; numpy itself reads no longer ones than 10,000.
+/// The most bytes of a header. numpy itself reads no header that is longer than 10,000 bytes.
 const MAX_HEADER: usize = 1 << 16;
-/// Axes of an array; numpy has no more either.
+/// The most axes of an array, which is also numpy's limit.
 const MAX_AXES: usize = 64;
 
 /// The header of a `.npy` file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NpyHeader {
-    /// Type of the elements.
+    /// The type of the elements.
     pub dtype: ElementType,
     /// The array's shape.
     pub shape: Vec<usize>,
@@ -29,7 +30,7 @@ pub struct NpyHeader {
     pub fortran: bool,
 }
 
-/// What an archive is read from.
+/// A file or other source of bytes that an archive is read from.
 pub(super) trait Seekable: Read + Seek + Debug + Send {}
 
 impl<T: Read + Seek + Debug + Send> Seekable for T {}
@@ -40,22 +41,25 @@ pub(super) struct Npz {
     archive: ZipArchive<Box<dyn Seekable>>,
 }
 
-/// An array in it, by its number.
+/// An array in an archive.
 pub(super) struct NpzEntry {
+    /// The array's index in the archive.
     pub(super) index: usize,
-    /// Its name without `.npy`.
+    /// The array's name, without `.npy`.
     pub(super) name: String,
     pub(super) header: NpyHeader,
 }
 
 impl Npz {
-    /// Opens an archive and reads the headers of its arrays; also the names of the entries that are no arrays.
+    /// Opens an archive and reads the headers of its arrays. Returns the archive, its arrays, and the names of the
+    /// entries that are not arrays.
     pub(super) fn open(
         path: &Path,
         file: Box<dyn Seekable>,
     ) -> Result<(Self, Vec<NpzEntry>, Vec<String>), ImportError> {
         let damaged = |why: String| ImportError::content(path, why);
-        let archive = ZipArchive::new(file).map_err(|e| damaged(format!("no whole archive: {e}")))?;
+        let archive =
+            ZipArchive::new(file).map_err(|e| damaged(format!("the .npz archive is damaged: {e}")))?;
         let mut npz = Self { archive };
         let (mut arrays, mut others) = (Vec::new(), Vec::new());
         for index in 0..npz.archive.len() {
@@ -72,29 +76,31 @@ impl Npz {
             arrays.push(NpzEntry { index, name: name.to_owned(), header });
         }
         if arrays.is_empty() {
-            return Err(damaged("an archive without .npy entries, not an .npz file".into()));
+            return Err(damaged("the archive has no .npy entries, so it is not an .npz file".into()));
         }
         Ok((npz, arrays, others))
     }
 
-    /// The bytes of an array's elements, whose number its header says.
+    /// The bytes of an array's elements. The array's header says how many there are.
     ///
     /// # Errors
-    /// The reason, without the array's name.
+    /// The reason why they cannot be read, without the array's name.
     pub(super) fn data(&mut self, index: usize) -> Result<Vec<u8>, String> {
         self.with_entry(index, |reader| {
             let header = NpyHeader::read(reader)?;
             let size = header.dtype.bytes(&header.shape).filter(|_| header.dtype.is_float());
-            let size = size.ok_or_else(|| format!("{} {:?} cannot be read", header.dtype, header.shape))?;
+            let size = size.ok_or_else(|| {
+                format!("an array of type {} and shape {:?} cannot be read", header.dtype, header.shape)
+            })?;
             let mut bytes = Vec::new();
             reader.take(size as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
             if bytes.len() < size {
-                return Err(format!("{} bytes of {size} are there", bytes.len()));
+                return Err(format!("the array has only {} of its {size} bytes", bytes.len()));
             }
-            // To the end, so that the checksum is compared.
+            // The entry is read to its end, so that the checksum is compared.
             match io::copy(reader, &mut io::sink()) {
                 Ok(0) => Ok(bytes),
-                Ok(more) => Err(format!("{more} bytes too many")),
+                Ok(more) => Err(format!("the array has {more} bytes too many")),
                 Err(error) => Err(error.to_string()),
             }
         })
@@ -107,18 +113,20 @@ impl Npz {
     ) -> Result<T, String> {
         let entry = self.archive.by_index_raw(index).map_err(|e| e.to_string())?;
         if entry.encrypted() {
-            return Err("encrypted".into());
+            return Err("the entry is encrypted".into());
         }
         let (method, crc32) = (entry.compression(), entry.crc32());
         match method {
             CompressionMethod::STORE => read(&mut Checked::new(entry, crc32)),
             CompressionMethod::DEFLATE => read(&mut Checked::new(DeflateDecoder::new(entry), crc32)),
-            other => Err(format!("compressed as {other}; only stored and deflated entries are read")),
+            other => {
+                Err(format!("the entry is compressed as {other}; only stored and deflated entries are read"))
+            }
         }
     }
 }
 
-/// Compares the checksum when the end is reached.
+/// A reader that compares the checksum when it reaches the end.
 struct Checked<R> {
     inner: R,
     crc: Crc,
@@ -136,7 +144,10 @@ impl<R: Read> Read for Checked<R> {
         let count = self.inner.read(buffer)?;
         self.crc.update(&buffer[..count]);
         if count == 0 && !buffer.is_empty() && self.crc.sum() != self.expected {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of its bytes is another"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the checksum of its bytes does not match",
+            ));
         }
         Ok(count)
     }
@@ -146,7 +157,7 @@ impl NpyHeader {
     /// Reads the header of a `.npy` file, versions 1 to 3, up to the first element.
     ///
     /// # Errors
-    /// The reason. Never a panic, whatever the bytes are.
+    /// The reason why there is no such header. Whatever the bytes are, this does not panic.
     pub fn read(reader: &mut dyn Read) -> Result<Self, String> {
         let mut start = [0; 8];
         reader.read_exact(&mut start).map_err(|_| "too short for a .npy header".to_owned())?;
@@ -156,22 +167,27 @@ impl NpyHeader {
         let width = match start[6] {
             1 => 2,
             2 | 3 => 4,
-            version => return Err(format!(".npy version {version}.{}", start[7])),
+            version => {
+                return Err(format!(
+                    ".npy version {version}.{} is not known; versions 1 to 3 are read",
+                    start[7]
+                ));
+            }
         };
         let mut length = [0; 4];
         reader.read_exact(&mut length[..width]).map_err(|_| "the .npy header is cut off".to_owned())?;
         let length = u32::from_le_bytes(length) as usize;
         if length > MAX_HEADER {
-            return Err(format!("a .npy header of {length} bytes"));
+            return Err(format!("a .npy header of {length} bytes is too long"));
         }
         let mut text = vec![0; length];
         reader.read_exact(&mut text).map_err(|_| "the .npy header is cut off".to_owned())?;
         let text = std::str::from_utf8(&text).map_err(|_| "the .npy header is not UTF-8".to_owned())?;
         Self::parse(text)
-            .ok_or_else(|| format!("the .npy header `{}` is none of a plain array", shown(text.trim())))
+            .ok_or_else(|| format!("the .npy header `{}` is not that of a plain array", shown(text.trim())))
     }
 
-    /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: a dict as Python writes it.
+    /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, a dict as Python writes it.
     fn parse(text: &str) -> Option<Self> {
         let mut rest = text.trim().strip_prefix('{')?;
         let (mut descr, mut fortran, mut shape) = (None, None, None);
@@ -232,7 +248,7 @@ impl NpyHeader {
     }
 }
 
-/// A quoted word and what follows it. Headers have no escapes.
+/// Splits off a quoted word and returns it with what follows it. Headers have no escapes.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     text[1..].split_once(quote)

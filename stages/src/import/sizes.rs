@@ -1,18 +1,20 @@
-//! The sizes of a NeXtVLAD from the shapes of its tensors. The one law: what the shapes say is enough, and where they
-//! disagree the tensor is named that is not what the others make it.
+//! The sizes of a NeXtVLAD, taken from the shapes of its tensors.
+//!
+//! Law: the shapes alone give the sizes. Where shapes disagree, the error names the tensor that does not fit the
+//! others.
 
 use std::collections::BTreeMap;
 
 use crate::model::{MAX_SIZE, NextVladConfig};
 
-/// The configuration with these tensors' sizes; what no shape tells is that of preset `paddle`.
+/// The configuration with the sizes of these tensors. Choices that show in no shape are those of the preset `paddle`.
 ///
 /// # Errors
-/// A tensor that tells a size is missing, or tells one that no model has: its name, and what is wrong with it.
+/// The name of a tensor that is missing, or whose shape no model has, and what is wrong with it.
 pub(super) fn sizes(shapes: &BTreeMap<&str, Vec<usize>>) -> Result<NextVladConfig, (&'static str, String)> {
     let size = |name: &'static str, axis: usize| match shapes.get(name).map(Vec::as_slice) {
         Some(shape @ [_, _]) if (1..=MAX_SIZE).contains(&shape[axis]) => Ok(shape[axis]),
-        Some(shape) => Err((name, format!("has shape {shape:?}, not that of a matrix"))),
+        Some(shape) => Err((name, format!("has shape {shape:?}, which is not that of a matrix"))),
         None => Err((name, "is missing".to_owned())),
     };
     let whole = |name: &'static str, larger: usize, smaller: usize| {
@@ -20,7 +22,7 @@ pub(super) fn sizes(shapes: &BTreeMap<&str, Vec<usize>>) -> Result<NextVladConfi
             Ok(larger / smaller)
         } else {
             let shape = &shapes[name];
-            Err((name, format!("has shape {shape:?}, and {larger} is no multiple of {smaller}")))
+            Err((name, format!("has shape {shape:?}, and {larger} is not a multiple of {smaller}")))
         }
     };
     let rgb_size = size("rgb.expand.weight", 1)?;

@@ -1,8 +1,8 @@
-//! A file of tensors from elsewhere, told by its content. The one law: opening it reads names, types and shapes; the
-//! elements of a tensor are read when they are asked for.
+//! A file of tensors from elsewhere. Its content says which format it has.
+//!
+//! Law: opening a file reads names, types and shapes. The elements of a tensor are read when they are asked for.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{BufReader, Cursor, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,26 @@ use super::element::{ElementType, reverse_axes};
 use super::error::{ImportError, shown};
 use super::npz::{Npz, Seekable};
 use super::pickle;
+use crate::io;
+use crate::io::content::{self, Content as FileKind};
 
 /// The formats that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A pickled dict of numpy arrays: PaddlePaddle's `.pdparams`.
     Pickle,
-    /// numpy's `.npz`.
+    /// numpy's `.npz` archive.
     Npz,
-    /// `.safetensors`.
+    /// A `.safetensors` file.
     Safetensors,
 }
 
 impl Format {
-    /// The format of a file that begins with these bytes, if it is one that [`Source::open`] reads. Sixteen bytes are
-    /// enough.
+    /// The format of a file that begins with these bytes; sixteen bytes are enough. `None` if [`Source::open`] cannot
+    /// read such a file.
     pub fn of(head: &[u8]) -> Option<Self> {
         match head {
-            // PROTO; and an operation that begins a dict or an OrderedDict, or a frame.
+            // The bytes are PROTO with its number, and an operation that begins a dict, an OrderedDict or a frame.
             [0x80, 2..=5, b'}' | b'c' | 0x95 | 0x8c, ..] => Some(Self::Pickle),
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Npz),
             [_, _, _, _, _, _, _, _, b'{', ..] => Some(Self::Safetensors),
@@ -38,20 +40,20 @@ impl Format {
         }
     }
 
-    /// The format of a file; `None` for a directory too.
+    /// The format of a file. `None` if [`Source::open`] cannot read it, and for a directory.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     pub fn of_file(path: &Path) -> std::io::Result<Option<Self>> {
         if path.is_dir() {
             return Ok(None);
         }
         let mut head = Vec::new();
-        File::open(path)?.take(16).read_to_end(&mut head)?;
+        io::open(path)?.reader.take(16).read_to_end(&mut head)?;
         Ok(Self::of(&head))
     }
 
-    /// In words.
+    /// The format in words.
     pub fn what(self) -> &'static str {
         match self {
             Self::Pickle => "pickled arrays (PaddlePaddle)",
@@ -61,16 +63,16 @@ impl Format {
     }
 }
 
-/// A tensor of the file.
+/// A tensor of a file.
 #[derive(Debug, Clone)]
 pub struct Foreign {
-    /// Its name.
+    /// The tensor's name.
     pub name: String,
     /// PaddlePaddle's name of the parameter, where the file names tensors by their layer.
     pub parameter: Option<String>,
-    /// Type of its elements.
+    /// The type of the elements.
     pub dtype: ElementType,
-    /// Its shape.
+    /// The shape.
     pub shape: Vec<usize>,
     fortran: bool,
     place: Place,
@@ -92,13 +94,13 @@ enum Content {
 /// An open file.
 #[derive(Debug)]
 pub struct Source {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it is.
+    /// The format of the file.
     pub format: Format,
-    /// Its tensors, in the order of the file.
+    /// The tensors, in the order of the file.
     pub tensors: Vec<Foreign>,
-    /// Names of what is no tensor.
+    /// The names of everything in the file that is not a tensor.
     pub others: Vec<String>,
     content: Content,
 }
@@ -107,33 +109,45 @@ impl Source {
     /// Opens a `.pdparams`, `.npz` or `.safetensors` file.
     ///
     /// # Errors
-    /// It cannot be read, is damaged, or is none of these.
+    /// The file cannot be read, is damaged, or has none of these formats.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         if path.is_dir() {
-            let why = "a directory; name a .pdparams, .npz or .safetensors file";
+            let why = "this is a directory; name a .pdparams, .npz or .safetensors file";
             return Err(ImportError::content(path, why));
         }
         let read = |error| ImportError::read(path)(error);
+        // A PyTorch checkpoint is a ZIP archive or a pickle too, but not one of these formats.
+        if let Some(kind @ FileKind::PyTorch) = FileKind::of_file(path).map_err(read)? {
+            return Err(ImportError::content(path, told(kind)));
+        }
         match Format::of_file(path).map_err(read)? {
-            // Not all at once: only the entries that are asked for.
-            Some(Format::Npz) => Self::npz(path, Box::new(BufReader::new(File::open(path).map_err(read)?))),
-            _ => Self::from_bytes(path, fs::read(path).map_err(read)?),
+            // An archive is not read at once: only the entries that are asked for are read.
+            Some(Format::Npz) => {
+                Self::npz(path, Box::new(BufReader::new(io::open(path).map_err(read)?.reader)))
+            }
+            _ => Self::from_bytes(path, io::read(path).map_err(read)?),
         }
     }
 
-    /// A file that was read already; `path` is for messages. Any bytes may come in.
+    /// Opens a file whose bytes were read already. `path` is for messages. Any bytes may come in.
     ///
     /// # Errors
-    /// It is damaged, or none of the formats.
+    /// The bytes are damaged or have none of the formats.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ImportError> {
         match Format::of(&bytes) {
             Some(Format::Npz) => Self::npz(path, Box::new(Cursor::new(bytes))),
             Some(Format::Pickle) => Self::pickle(path, bytes),
             Some(Format::Safetensors) => Self::safetensors(path, bytes),
-            None => Err(ImportError::content(
-                path,
-                "neither a pickled dict of arrays (.pdparams) nor an .npz nor a .safetensors file",
-            )),
+            None => {
+                let none = "this is neither a pickled dict of arrays (.pdparams) nor an .npz nor a .safetensors file";
+                let head = &bytes[..bytes.len().min(content::HEAD_BYTES)];
+                let why = match FileKind::of(head) {
+                    Some(kind) => format!("{none}, but {}", told(kind)),
+                    None if head.is_empty() => format!("{none}, but empty"),
+                    None => format!("{none}; {}", content::begins_with(head)),
+                };
+                Err(ImportError::content(path, why))
+            }
         }
     }
 
@@ -196,7 +210,7 @@ impl Source {
                 dtype: ElementType::of_safetensors(info.dtype),
                 shape: info.shape.clone(),
                 fortran: false,
-                // Within the file: `read_metadata` has compared them.
+                // The offsets lie within the file: `read_metadata` has compared them with its size.
                 place: Place::Bytes(start + info.data_offsets.0..start + info.data_offsets.1),
                 name,
             })
@@ -210,10 +224,10 @@ impl Source {
         })
     }
 
-    /// The elements of a tensor as float32, row-major; `transposed` with its axes reversed.
+    /// Reads the elements of a tensor as float32, row-major. With `transposed`, the axes are reversed.
     ///
     /// # Errors
-    /// They are not there, are no floats, or have no finite float32.
+    /// The elements are not there, are not floats, or one of them has no finite float32.
     pub fn read(&mut self, index: usize, transposed: bool) -> Result<Vec<f32>, ImportError> {
         let tensor = &self.tensors[index];
         let values = match (&tensor.place, &mut self.content) {
@@ -227,13 +241,13 @@ impl Source {
             (Place::Entry(entry), Content::Archive(archive)) if tensor.dtype.is_float() => {
                 archive.data(*entry).and_then(|bytes| tensor.dtype.to_f32(&bytes, &tensor.shape))
             }
-            // No floats: says so.
+            // The elements are not floats; `to_f32` says so.
             _ => tensor.dtype.to_f32(&[], &tensor.shape),
         };
         let values = values.map_err(|why| {
             ImportError::content(&self.path, format!("tensor `{}`: {why}", shown(&tensor.name)))
         })?;
-        // Transposed and column-major cancel each other.
+        // A transposition and column-major order cancel each other.
         if transposed == tensor.fortran {
             return Ok(values);
         }
@@ -245,7 +259,15 @@ impl Source {
     }
 }
 
-/// Bytes that were written as the characters up to U+00FF, one or two bytes of UTF-8 each.
+/// What a file is that holds no weights, and what to do with it.
+fn told(kind: FileKind) -> String {
+    match kind.advice_for_weights() {
+        Some(advice) => format!("{}; {advice}", kind.what()),
+        None => kind.what().to_owned(),
+    }
+}
+
+/// Decodes bytes that were written as characters up to U+00FF, which take one or two bytes of UTF-8 each.
 fn latin1(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();
@@ -256,7 +278,7 @@ fn latin1(text: &[u8]) -> Result<Vec<u8>, String> {
                 Some(second @ 0x80..=0xbf) => (first << 6) | (second & 0x3f),
                 _ => return Err("its bytes are not UTF-8".to_owned()),
             },
-            _ => return Err("its bytes hold a character that is none of them".to_owned()),
+            _ => return Err("its text has a character above U+00FF, which stands for no byte".to_owned()),
         });
     }
     Ok(bytes)

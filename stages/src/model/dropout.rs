@@ -1,33 +1,37 @@
-//! Dropout masks. The one law: a mask is a pure function of (seed, step, shard) and its place, drawn on the host, so
-//! that every device kind drops the same elements.
+//! Dropout masks.
+//!
+//! Law: a mask is a pure function of (seed, step, shard) and the place in the mask. It is drawn in host memory, so that
+//! devices of every kind drop the same elements.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand_chacha::rand_core::RngCore;
 use rayon::prelude::*;
 
-use super::DropoutMode;
+use super::nextvlad::DropoutMode;
 use crate::random;
 
-/// Where the dropout of a training forward pass comes from.
+/// The dropout of a forward pass in training.
 #[derive(Clone, Debug)]
 pub enum Dropout {
     /// Nothing is dropped or scaled.
     Off,
-    /// A keep mask given from outside, float [B, width of the joined descriptors], 1 where kept, else 0.
+    /// A keep mask that is given from outside, float [B, width of the joined descriptors], 1 where a value is kept and
+    /// 0 elsewhere.
     Mask(Tensor),
-    /// Drawn from the stream named by these three.
+    /// A mask that is drawn from the stream with these three names.
     Seeded {
-        /// Seed of the run.
+        /// The seed of the run.
         seed: u64,
-        /// Training step.
+        /// The training step.
         step: u64,
-        /// Shard of the step's batch.
+        /// The shard of the step's batch.
         shard: u64,
     },
 }
 
 impl Dropout {
-    /// What the values [rows, width] are multiplied with, scale included; `None` where they stay as they are.
+    /// The factors by which the values [rows, width] are multiplied, the scale included. `None` where they stay as they
+    /// are.
     pub(super) fn factors(
         &self,
         mode: DropoutMode,
@@ -55,10 +59,10 @@ impl Dropout {
     }
 }
 
-/// Keep mask [rows · width], each element 1 with probability 1 − `drop_rate` (to 2⁻³²), else 0. Each row has a stream of
-/// its own, so rows may be drawn in any order.
+/// Draws a keep mask [rows · width]. Each element is 1 with probability 1 − `drop_rate` (to 2⁻³²), and 0 otherwise.
+/// Each row has a stream of its own, so rows may be drawn in any order.
 fn keep_mask(seed: u64, [step, shard]: [u64; 2], drop_rate: f64, rows: usize, width: usize) -> Vec<f32> {
-    // A word below the threshold drops; rates near 1 saturate at 2³² − 1.
+    // A word below the threshold drops its element. Rates near 1 saturate at 2³² − 1.
     let threshold = (drop_rate * (1u64 << 32) as f64).round() as u32;
     let mut mask = vec![0.0; rows * width];
     mask.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, mask)| {

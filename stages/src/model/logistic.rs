@@ -6,57 +6,74 @@
 //! ```
 
 use candle_core::{Result, Tensor};
+use framewise_pipeline::Keys;
 use serde::{Deserialize, Serialize};
 
-use super::means::{self, InputNorm};
-use super::{
-    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, Model, ParameterSpec, TrainForward, Weights,
+use super::batch::DeviceBatch;
+use super::definition::{
+    BatchMoments, BufferSpec, DataSizes, Init, Model, ModelConfig, ParameterSpec, TrainForward, Weights,
 };
+use super::dropout::Dropout;
+use super::means::{self, InputNorm};
+use crate::kernels::backend::Backend;
 
 /// Everything that defines a logistic model but its weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Keys, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogisticConfig {
-    /// Mean visual features of a video. Default 1024.
+    /// Mean visual features of a video.
+    #[key(range = 1..=1 << 24, default = 1024, unit = "features")]
     pub rgb_size: usize,
-    /// Mean audio features of a video. Default 128.
+    /// Mean audio features of a video.
+    #[key(range = 1..=1 << 24, default = 128, unit = "features")]
     pub audio_size: usize,
-    /// Classes. Default 3862.
+    /// Classes that the model scores.
+    #[key(range = 1..=1 << 24, default = 3862)]
     pub classes: usize,
-    /// Default `l2`.
+    /// l2 divides a video's joined features by their length, as YouTube-8M's starter code does.
+    #[key(default = InputNorm::L2)]
     pub input_norm: InputNorm,
 }
 
 impl Default for LogisticConfig {
     fn default() -> Self {
-        Self { rgb_size: 1024, audio_size: 128, classes: 3862, input_norm: InputNorm::L2 }
+        Self::defaults()
     }
 }
 
-impl LogisticConfig {
-    /// Every value that no model can have, one sentence each; empty if the configuration is sound.
-    pub fn check(&self) -> Vec<String> {
+impl ModelConfig for LogisticConfig {
+    type Model = Logistic;
+
+    fn data_sizes(&self) -> DataSizes {
+        DataSizes { rgb_size: self.rgb_size, audio_size: self.audio_size, classes: self.classes }
+    }
+
+    fn problems(&self) -> Vec<String> {
         means::check_sizes(&[
             ("rgb_size", self.rgb_size),
             ("audio_size", self.audio_size),
             ("classes", self.classes),
         ])
     }
+
+    fn model(self) -> Result<Logistic> {
+        Logistic::new(self)
+    }
 }
 
-/// The model.
+/// Logistic regression on the means of a video's frames.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logistic {
-    /// Its shape; sound, see [`LogisticConfig::check`].
+    /// The shape; sound, see [`ModelConfig::problems`].
     pub config: LogisticConfig,
 }
 
 impl Logistic {
-    /// The model of a configuration; fails with everything [`LogisticConfig::check`] finds.
+    /// The model of a configuration; fails with everything [`ModelConfig::problems`] finds.
     pub fn new(config: LogisticConfig) -> Result<Self> {
-        let errors = config.check();
+        let errors = config.problems();
         if !errors.is_empty() {
-            candle_core::bail!("this logistic model cannot be: {}", errors.join("; "));
+            candle_core::bail!("a logistic model cannot have this configuration: {}", errors.join("; "));
         }
         Ok(Self { config })
     }
@@ -65,7 +82,7 @@ impl Logistic {
         means::check(self, weights)?;
         let [weight, bias] = parameters else { candle_core::bail!("a logistic model has two tensors") };
         let x = means::features(self, batch, self.config.input_norm, weight.dtype())?;
-        means::linear(&x, weight, x.device().is_cpu())?.broadcast_add(bias)
+        means::linear(&x, weight, Backend::of(x.device()))?.broadcast_add(bias)
     }
 }
 

@@ -1,19 +1,23 @@
-//! What the video-level models share: their input, their products, their checks.
+//! What the video-level models share: their input, their products, and their checks.
 //!
-//! The one law: the input is one row a video and has no gradient, so none is computed for it.
+//! The input has one row for each video. It needs no gradient, so none is computed for it.
 
 use candle_core::{DType, Result, Tensor};
+use framewise_pipeline::KeyWord;
 use serde::{Deserialize, Serialize};
 
-use super::gradients::deposit;
-use super::node::attach;
-use super::{BatchMoments, DeviceBatch, Init, LossForm, Model, TrainForward, Weights, loss as cross_entropy};
+use super::batch::DeviceBatch;
+use super::definition::{BatchMoments, Init, Model, TrainForward, Weights};
+use super::loss as cross_entropy;
+use crate::kernels::backend::Backend;
+use crate::kernels::cpu::linear::linear_of_data;
+use crate::kernels::forms::LossForm;
 
-/// The least squared length that [`InputNorm::L2`] divides by, as `tf.nn.l2_normalize` has it.
+/// The least squared length by which [`InputNorm::L2`] divides, as in `tf.nn.l2_normalize`.
 const LEAST_SQUARE: f64 = 1e-12;
 
-/// What is done to a video's joined features before the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The normalisation of a video's joined features before the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, KeyWord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputNorm {
     /// `x / sqrt(max(Σ x², 1e-12))` over visual and audio features together, as YouTube-8M's starter code does.
@@ -51,7 +55,7 @@ pub(super) fn features(
     }
 }
 
-/// Refuses weights of another shape than the model's, so that what follows may index them.
+/// Refuses weights with other shapes than the model's, so that the code that follows may index them.
 pub(super) fn check(model: &dyn Model, weights: &Weights) -> Result<()> {
     let own = model.parameters();
     if weights.parameters.len() != own.len() {
@@ -70,23 +74,15 @@ pub(super) fn check(model: &dyn Model, weights: &Weights) -> Result<()> {
     Ok(())
 }
 
-/// `x Wᵀ` for an input `x` [B, in] without tape and `weight` [out, in].
-///
-/// candle would compute the gradient of `x` too, as large a product again; fused, only the weight's is made. CPU only.
-pub(super) fn linear(x: &Tensor, weight: &Tensor, fused: bool) -> Result<Tensor> {
-    if !fused || !weight.is_variable() {
-        return x.matmul(&weight.t()?);
+/// `x Wᵀ` [B, out] for an input `x` [B, in] without a tape and `weight` [out, in]. `x` gets no gradient.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, backend: Backend) -> Result<Tensor> {
+    match backend {
+        Backend::FusedCpu if weight.is_variable() => linear_of_data(x, weight),
+        _ => x.matmul(&weight.t()?),
     }
-    let (input, target) = (x.clone(), weight.clone());
-    let y = x.matmul(&weight.detach().t()?)?;
-    let backward = move |_: &Tensor, dy: &Tensor| {
-        deposit(&target, dy.t()?.matmul(&input)?)?;
-        Ok(vec![None])
-    };
-    attach("linear", y, &[weight], Box::new(backward))
 }
 
-/// The training pass: what `logits` makes of the parameters, with their tape. There is no batch norm, so no moments.
+/// The pass in training: `logits` of the parameters with their tape. There is no batch norm, so there are no moments.
 pub(super) fn train(
     weights: &Weights,
     logits: impl FnOnce(&[Tensor]) -> Result<Tensor>,
@@ -95,7 +91,7 @@ pub(super) fn train(
     Ok(TrainForward { logits: logits(&parameters)?, moments: BatchMoments { layers: Vec::new() } })
 }
 
-/// The evaluation pass: the same of detached parameters, so that no operation records a tape.
+/// The pass in evaluation: `logits` of the detached parameters, so that no operation records a tape.
 pub(super) fn eval(weights: &Weights, logits: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
     let parameters: Vec<Tensor> = weights.parameters.iter().map(|var| var.as_detached_tensor()).collect();
     logits(&parameters)
@@ -103,11 +99,11 @@ pub(super) fn eval(weights: &Weights, logits: impl FnOnce(&[Tensor]) -> Result<T
 
 /// The loss of each video `[B]`, from logits.
 pub(super) fn loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    cross_entropy::loss(logits, labels, LossForm::Logits, logits.device().is_cpu())
+    cross_entropy::loss(logits, labels, LossForm::Logits, Backend::of(logits.device()))
 }
 
-/// Glorot and Bengio's variance for a matrix [out, in], that of slim's default; drawn from a normal distribution here,
-/// from a uniform one there.
+/// Glorot and Bengio's variance for a matrix [out, in], which is also that of slim's default. Here the values are drawn
+/// from a normal distribution, and in slim from a uniform one.
 pub(super) fn glorot(outputs: usize, inputs: usize) -> Init {
     Init::Normal { variance: 2.0 / (inputs + outputs) as f64 }
 }

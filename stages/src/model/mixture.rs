@@ -7,51 +7,65 @@
 //! p = Σ_m g_m · sigmoid(e_m)      the last gate leads to an expert that always says no
 //! ```
 //!
-//! The one law: the model's logits are `ln p − ln(1 − p)`, so that `sigmoid(logit)` is p and the loss of every other
-//! model is that of this one, finite for finite activations. They are computed without p:
+//! Law: the logits are `ln p − ln(1 − p)`, so that `sigmoid(logit)` is p, and the loss of the other models serves this
+//! one too. The loss is finite for finite activations, because the logits are computed without p:
 //!
 //! ```text
 //! ln p       = lse_m(a_m − softplus(−e_m))            − lse(a)
 //! ln (1 − p) = lse(a_m − softplus(e_m) …, a_{M+1})    − lse(a)
 //! ```
 //!
-//! The starter code computes p and puts a small number into the logarithms of its loss; where p is far from 0 and 1
+//! The starter code computes p and adds a small number inside the logarithms of its loss. Where p is far from 0 and 1,
 //! that is the same.
 
 use candle_core::{Result, Tensor};
+use framewise_pipeline::Keys;
 use serde::{Deserialize, Serialize};
 
-use super::means::{self, InputNorm};
-use super::{
-    BatchMoments, BufferSpec, DeviceBatch, Dropout, Init, Kernels, Model, ParameterSpec, TrainForward,
-    Weights, mixture_fused,
+use super::batch::DeviceBatch;
+use super::definition::{
+    BatchMoments, BufferSpec, DataSizes, Init, Model, ModelConfig, ParameterSpec, TrainForward, Weights,
 };
+use super::dropout::Dropout;
+use super::means::{self, InputNorm};
+use crate::kernels::backend::{Backend, Kernels};
+use crate::kernels::cpu::mixture as fused;
 
 /// Everything that defines a mixture of experts but its weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Keys, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixtureConfig {
-    /// Mean visual features of a video. Default 1024.
+    /// Mean visual features of a video.
+    #[key(range = 1..=1 << 24, default = 1024, unit = "features")]
     pub rgb_size: usize,
-    /// Mean audio features of a video. Default 128.
+    /// Mean audio features of a video.
+    #[key(range = 1..=1 << 24, default = 128, unit = "features")]
     pub audio_size: usize,
-    /// Classes. Default 3862.
+    /// Classes that the model scores.
+    #[key(range = 1..=1 << 24, default = 3862)]
     pub classes: usize,
-    /// Experts M of a class, without the one that always says no. Default 2.
-    pub mixtures: usize,
-    /// Default `l2`.
+    /// l2 divides a video's joined features by their length, as YouTube-8M's starter code does.
+    #[key(default = InputNorm::L2)]
     pub input_norm: InputNorm,
+    /// Experts of a class, besides the one that always says no.
+    #[key(range = 1..=1 << 16, default = 2)]
+    pub mixtures: usize,
 }
 
 impl Default for MixtureConfig {
     fn default() -> Self {
-        Self { rgb_size: 1024, audio_size: 128, classes: 3862, mixtures: 2, input_norm: InputNorm::L2 }
+        Self::defaults()
     }
 }
 
-impl MixtureConfig {
-    /// Every value that no model can have, one sentence each; empty if the configuration is sound.
-    pub fn check(&self) -> Vec<String> {
+impl ModelConfig for MixtureConfig {
+    type Model = MixtureOfExperts;
+
+    fn data_sizes(&self) -> DataSizes {
+        DataSizes { rgb_size: self.rgb_size, audio_size: self.audio_size, classes: self.classes }
+    }
+
+    fn problems(&self) -> Vec<String> {
         means::check_sizes(&[
             ("rgb_size", self.rgb_size),
             ("audio_size", self.audio_size),
@@ -59,24 +73,28 @@ impl MixtureConfig {
             ("mixtures", self.mixtures),
         ])
     }
+
+    fn model(self) -> Result<MixtureOfExperts> {
+        MixtureOfExperts::new(self)
+    }
 }
 
-/// The model.
+/// A mixture of logistic experts on the means of a video's frames.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixtureOfExperts {
-    /// Its shape; sound, see [`MixtureConfig::check`].
+    /// The shape; sound, see [`ModelConfig::problems`].
     pub config: MixtureConfig,
-    /// Which implementation computes: [`Kernels::Plain`] or, for any other, a fused kernel on the CPU. Both give the
-    /// same numbers up to rounding.
+    /// The implementation that computes: [`Kernels::Plain`], or for any other value a fused kernel on the CPU. Both
+    /// give the same numbers up to rounding.
     pub kernels: Kernels,
 }
 
 impl MixtureOfExperts {
-    /// The model of a configuration; fails with everything [`MixtureConfig::check`] finds.
+    /// The model of a configuration; fails with everything [`ModelConfig::problems`] finds.
     pub fn new(config: MixtureConfig) -> Result<Self> {
-        let errors = config.check();
+        let errors = config.problems();
         if !errors.is_empty() {
-            candle_core::bail!("this mixture of experts cannot be: {}", errors.join("; "));
+            candle_core::bail!("a mixture of experts cannot have this configuration: {}", errors.join("; "));
         }
         Ok(Self { config, kernels: Kernels::Auto })
     }
@@ -89,11 +107,11 @@ impl MixtureOfExperts {
         let (classes, mixtures) = (self.config.classes, self.config.mixtures);
         let x = means::features(self, batch, self.config.input_norm, gates.dtype())?;
         let videos = x.dim(0)?;
-        let fused = self.kernels != Kernels::Plain && x.device().is_cpu();
-        let gates = means::linear(&x, gates, fused)?;
-        let experts = means::linear(&x, experts, fused)?.broadcast_add(bias)?;
-        if fused {
-            return mixture_fused::logits(&gates, &experts, mixtures);
+        let backend = self.kernels.on(x.device());
+        let gates = means::linear(&x, gates, backend)?;
+        let experts = means::linear(&x, experts, backend)?.broadcast_add(bias)?;
+        if backend == Backend::FusedCpu {
+            return fused::logits(&gates, &experts, mixtures);
         }
         let gates = gates.reshape((videos, classes, mixtures + 1))?;
         let experts = experts.reshape((videos, classes, mixtures))?;
@@ -104,12 +122,12 @@ impl MixtureOfExperts {
     }
 }
 
-/// `ln(1 + e^x)`, whose gradient is the sigmoid at 0 too: both parts count 0 as positive.
+/// `ln(1 + e^x)`. Its gradient is the sigmoid also at 0, because both parts count 0 as positive.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
-/// `ln Σ e^x` over the last dimension, which goes.
+/// `ln Σ e^x` over the last dimension, which is removed.
 fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     let top = x.detach().max_keepdim(2)?;
     let sum = x.broadcast_sub(&top)?.exp()?.sum_keepdim(2)?;
@@ -137,7 +155,8 @@ impl Model for MixtureOfExperts {
         self.config.audio_size
     }
 
-    /// Rows are class after class, and within a class mixture after mixture, as the starter code's columns.
+    /// The parameters. Rows stand class after class, and within a class mixture after mixture, as in the starter code's
+    /// columns.
     fn parameters(&self) -> Vec<ParameterSpec> {
         let inputs = self.config.rgb_size + self.config.audio_size;
         let gates = self.config.classes * (self.config.mixtures + 1);

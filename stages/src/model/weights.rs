@@ -1,71 +1,61 @@
-//! One version of a model's parameters and buffers. The one law: a published version never changes; the optimiser
-//! makes the next one.
+//! Making weights, finding a tensor in them, and moving them between devices.
+//!
+//! Law: a published version never changes. The optimizer makes the next one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Init, Model, ParameterSpec};
+use super::definition::{Init, Model, ParameterSpec, Weights};
+use super::misfit::{Listed, Misfit};
 use crate::random;
 
-/// One version of a model's parameters and buffers, each in the order of the model's specification, all on one device
-/// and of one float type.
-///
-/// Parameters are [`Var`]s, allocated once, so that a tape can start at them without a copy. Nothing may write to them
-/// once the version is published; [`Var::set`] would change them under any live tape.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// The model they belong to.
-    pub model: Arc<dyn Model>,
-    /// Trainable tensors, in the order of [`Model::parameters`].
-    pub parameters: Vec<Var>,
-    /// Stored but untrained tensors, in the order of [`Model::buffers`].
-    pub buffers: Vec<Tensor>,
-}
-
-/// Why named tensors do not make weights of a model.
+/// The reason why named tensors do not make weights of a model.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// A tensor the model has is not among them.
-    #[error("tensor `{name}` {expected:?} of model `{model}` is missing")]
-    Missing {
+    /// Tensors are missing, have another shape, or do not belong to the model. All of them are reported at once.
+    #[error("the tensors are not those of model `{model}`:{}", Listed(misfits))]
+    Misfits {
         /// The model.
         model: &'static str,
-        /// The tensor.
-        name: String,
-        /// The shape the model gives it.
-        expected: Vec<usize>,
-    },
-    /// A tensor has another shape than the model's.
-    #[error("tensor `{name}` has shape {found:?}, model `{model}` expects {expected:?}")]
-    Shape {
-        /// The model.
-        model: &'static str,
-        /// The tensor.
-        name: String,
-        /// The shape found.
-        found: Vec<usize>,
-        /// The shape the model gives it.
-        expected: Vec<usize>,
-    },
-    /// A tensor is none of the model's: most likely the weights are of another model.
-    #[error("tensor `{name}` {found:?} is none of model `{model}`")]
-    Unknown {
-        /// The model.
-        model: &'static str,
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
+        /// The tensors that do not fit, at least one. Those of the model come first, in the order of the model.
+        misfits: Vec<Misfit>,
     },
     /// A tensor could not be converted or copied.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
 
+/// Checks that tensors of these names and shapes are the weights of `model`.
+///
+/// # Errors
+/// [`WeightsError::Misfits`] with everything that does not fit.
+pub fn check_fit(
+    model: &dyn Model,
+    shapes: impl IntoIterator<Item = (String, Vec<usize>)>,
+) -> Result<(), WeightsError> {
+    let mut shapes: BTreeMap<String, Vec<usize>> = shapes.into_iter().collect();
+    let parameters = model.parameters().into_iter().map(|spec| (spec.name, spec.shape));
+    let buffers = model.buffers().into_iter().map(|spec| (spec.name, spec.shape));
+    let mut misfits = Vec::new();
+    for (name, expected) in parameters.chain(buffers) {
+        match shapes.remove(&name) {
+            Some(found) if found == expected => {}
+            Some(found) => misfits.push(Misfit::Shape { name, found, expected }),
+            None => misfits.push(Misfit::Missing { name, expected }),
+        }
+    }
+    misfits.extend(shapes.into_iter().map(|(name, found)| Misfit::Unknown { name, found }));
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    Err(WeightsError::Misfits { model: model.name(), misfits })
+}
+
 impl Weights {
-    /// Fresh weights: parameter `i` is drawn from the stream (`seed`, "initial value", `i`), the same on every device.
+    /// Makes fresh weights. Parameter `i` is drawn from the stream (`seed`, "initial value", `i`), so it is the same on
+    /// every device.
     pub fn initial(
         model: Arc<dyn Model>,
         seed: u64,
@@ -83,8 +73,8 @@ impl Weights {
         Ok(Self { model, parameters, buffers })
     }
 
-    /// Weights from tensors by name, brought to `device` and `dtype`. Every tensor of the model must be there, with its
-    /// shape, and no other.
+    /// Makes weights from tensors by name, and brings them to `device` and `dtype`. Every tensor of the model must be
+    /// there with its shape, and there must be no others.
     pub fn from_named(
         model: Arc<dyn Model>,
         tensors: impl IntoIterator<Item = (String, Tensor)>,
@@ -92,32 +82,22 @@ impl Weights {
         dtype: DType,
     ) -> Result<Self, WeightsError> {
         let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
-        let mut take = |name: String, expected: Vec<usize>| {
-            let model = model.name();
-            let Some(tensor) = tensors.remove(&name) else {
-                return Err(WeightsError::Missing { model, name, expected });
-            };
-            if tensor.dims() != expected {
-                return Err(WeightsError::Shape { model, name, found: tensor.dims().to_vec(), expected });
-            }
-            Ok(tensor.detach().to_dtype(dtype)?.to_device(device)?.contiguous()?)
+        check_fit(&*model, tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())))?;
+        let mut all = |names: Vec<String>| -> Vec<Tensor> {
+            names.iter().filter_map(|name| tensors.remove(name)).collect()
         };
-        let mut parameters = Vec::new();
-        for spec in model.parameters() {
-            parameters.push(Var::from_tensor(&take(spec.name, spec.shape)?)?);
-        }
-        let mut buffers = Vec::new();
-        for spec in model.buffers() {
-            // Forced: a tensor from outside may share its storage with others.
-            buffers.push(take(spec.name, spec.shape)?.force_contiguous()?);
-        }
-        if let Some((name, tensor)) = tensors.into_iter().next() {
-            return Err(WeightsError::Unknown { model: model.name(), name, found: tensor.dims().to_vec() });
-        }
+        let parameters = all(model.parameters().into_iter().map(|spec| spec.name).collect());
+        let buffers = all(model.buffers().into_iter().map(|spec| spec.name).collect());
+        let bring = |tensor: Tensor| tensor.detach().to_dtype(dtype)?.to_device(device)?.contiguous();
+        let parameters = parameters.into_iter().map(|tensor| Var::from_tensor(&bring(tensor)?));
+        let parameters = parameters.collect::<candle_core::Result<_>>()?;
+        // The copy is forced, because a tensor from outside may share its storage with others.
+        let buffers = buffers.into_iter().map(|tensor| bring(tensor)?.force_contiguous());
+        let buffers = buffers.collect::<candle_core::Result<_>>()?;
         Ok(Self { model, parameters, buffers })
     }
 
-    /// The parameter or buffer of that name.
+    /// The parameter or buffer with this name.
     pub fn get(&self, name: &str) -> Option<Tensor> {
         let parameter = self.model.parameters().iter().position(|spec| spec.name == name);
         if let Some(parameter) = parameter.and_then(|index| self.parameters.get(index)) {
@@ -127,7 +107,7 @@ impl Weights {
         buffer.and_then(|index| self.buffers.get(index)).cloned()
     }
 
-    /// Every tensor with its name, parameters first, without their tapes and without copies.
+    /// Every tensor with its name, parameters first. The tensors have no tapes and are not copied.
     pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
         let parameters = self.model.parameters().into_iter().zip(&self.parameters);
         let buffers = self.model.buffers().into_iter().zip(&self.buffers);
@@ -137,7 +117,7 @@ impl Weights {
             .collect()
     }
 
-    /// The same version on `device`; shared, not copied, where it lies there already.
+    /// This version on `device`: a copy, or the very tensors where they lie there already.
     pub fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
         if self.device().is_some_and(|own| own.same_device(device)) {
             return Ok(self.clone());
@@ -152,18 +132,18 @@ impl Weights {
         Ok(Self { model: self.model.clone(), parameters, buffers })
     }
 
-    /// The device of all tensors; none for a model without parameters.
+    /// The device of all tensors. `None` for a model without parameters.
     pub fn device(&self) -> Option<&Device> {
         self.parameters.first().map(|parameter| parameter.device())
     }
 
-    /// Trainable numbers.
+    /// The number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.parameters.iter().map(|parameter| parameter.elem_count()).sum()
     }
 }
 
-/// Parameter `index` of a model as it begins.
+/// The initial value of parameter `index` of a model.
 pub(crate) fn draw(
     spec: &ParameterSpec,
     index: usize,

@@ -1,14 +1,16 @@
-//! From the gradients of shards to the next version of the weights. The one law: an update is a function of (weights,
-//! moments, gradients, learning rate); it writes to memory that nobody holds any more, never to what it reads.
+//! From the gradients of shards to the next version of the weights.
+//!
+//! Laws: an update is a function of (weights, moments, gradients, learning rate). It writes to memory that nobody holds
+//! any more, and never to what it reads.
 
 mod adam;
-mod finite;
+mod config;
 mod norms;
 mod reduce;
 mod schedule;
-mod slices;
 
-pub use adam::{Adam, AdamConfig, Clip, EpsilonPlace, Moments, Updated};
-pub use finite::all_finite;
+pub use crate::kernels::finite::all_finite;
+pub use adam::{Adam, Moments, Updated};
+pub use config::{AdamConfig, Clip, EpsilonPlace};
 pub use reduce::reduce;
-pub use schedule::{Schedule, ScheduleKind};
+pub use schedule::{Schedule, ScheduleKeys, ScheduleKind};

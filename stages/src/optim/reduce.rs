@@ -1,13 +1,17 @@
-//! Gradients of a step from those of its shards. The one law: shards are summed in their order, never in order of arrival.
+//! The gradients of a step, made from those of its shards.
+//!
+//! Law: shards are summed in their order, and never in the order of arrival.
 
-use candle_core::{Device, Result, Tensor};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor};
 
-use crate::model::{Flat, Gradients, Real, for_float};
+use crate::kernels::backend::Backend;
+use crate::kernels::cpu::mean::weighted_sum;
+use crate::model::Gradients;
 
-/// Mean of the shards' gradients weighted by their examples, on the device of the first shard.
+/// The mean of the shards' gradients, weighted by their numbers of videos, on the device of the first shard.
 ///
-/// Each shard's gradients are those of its own mean loss. One shard comes back as it is, uncopied.
+/// The gradients of a shard are those of its own mean loss. If there is only one shard, its gradients are returned
+/// without a copy.
 pub fn reduce(shards: &[(&Gradients, usize)]) -> Result<Gradients> {
     let Some((first, _)) = shards.first() else {
         candle_core::bail!("no shards to reduce");
@@ -40,8 +44,8 @@ fn mean(parts: &[Tensor], weights: &[f64]) -> Result<Tensor> {
     if parts.iter().any(|part| part.shape() != parts[0].shape()) {
         candle_core::bail!("gradients of one parameter in different shapes");
     }
-    if parts[0].device().is_cpu() {
-        return for_float!(parts[0].dtype(), T => mean_on_cpu::<T>(parts, weights));
+    if Backend::of(parts[0].device()) == Backend::FusedCpu {
+        return weighted_sum(parts, weights);
     }
     let mut sum = parts[0].affine(weights[0], 0.0)?;
     for (part, weight) in parts.iter().zip(weights).skip(1) {
@@ -50,24 +54,10 @@ fn mean(parts: &[Tensor], weights: &[f64]) -> Result<Tensor> {
     Ok(sum)
 }
 
-fn mean_on_cpu<T: Real>(parts: &[Tensor], weights: &[f64]) -> Result<Tensor> {
-    const PART: usize = 1 << 14;
-    let values = parts.iter().map(Flat::<T>::of).collect::<Result<Vec<_>>>()?;
-    let values: Vec<&[T]> = values.iter().map(|values| &**values).collect();
-    let weights: Vec<T> = weights.iter().map(|weight| T::from_f64(*weight)).collect();
-    let mut sums = vec![T::zero(); parts[0].elem_count()];
-    sums.par_chunks_mut(PART).enumerate().for_each(|(part, sums)| {
-        for (values, weight) in values.iter().zip(&weights) {
-            for (sum, value) in sums.iter_mut().zip(&values[part * PART..]) {
-                *sum += *value * *weight;
-            }
-        }
-    });
-    Tensor::from_vec(sums, parts[0].shape(), &Device::Cpu)
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn gradients(values: &[f32]) -> Gradients {

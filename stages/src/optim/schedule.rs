@@ -1,49 +1,80 @@
-//! The learning rate as a function of progress. The one law: it depends on (samples seen, epoch) alone, so that a resumed run
-//! continues on the same curve.
+//! The learning rate as a function of progress.
+//!
+//! Law: the learning rate depends only on (samples seen, epoch), so that a resumed run continues on the same curve.
 
-use serde::{Deserialize, Serialize};
+use framewise_pipeline::Keys;
 
-/// How the rate falls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+/// The way in which the rate falls.
+#[derive(Clone, Debug, PartialEq)]
 pub enum ScheduleKind {
     /// `base · decay^floor(samples_seen / every_samples)`.
     Samples {
-        /// Factor per period.
+        /// The factor for each period.
         decay: f64,
-        /// Samples of a period; at least 1.
+        /// The number of samples of a period, at least 1.
         every_samples: u64,
     },
-    /// `base · factor` of the last milestone whose epoch has been reached; `base` before the first.
+    /// The rate is `base · factor` of the last milestone whose epoch has been reached, and `base` before the first.
     Epochs {
-        /// (epoch, counted from 0; factor relative to `base`), epochs rising.
+        /// The milestones as (epoch, factor). Epochs are counted from 0 and rise, and factors are relative to `base`.
         milestones: Vec<(u64, f64)>,
     },
 }
 
-/// A base rate and how it falls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A schedule of the learning rate: a base rate, and the way in which it falls.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
-    /// Rate of the beginning.
+    /// The rate at the beginning.
     pub base: f64,
-    /// How it falls.
+    /// The way in which the rate falls.
     pub kind: ScheduleKind,
 }
 
+/// The keys that make a [`Schedule`].
+#[derive(Keys)]
+pub struct ScheduleKeys {
+    /// The learning rate at the start.
+    #[key(range = 0.0..=10.0, default = 2e-4)]
+    pub learning_rate: f64,
+    /// The factor by which the learning rate is multiplied every decay_samples videos.
+    #[key(range = 0.0..=1.0, default = 0.8)]
+    pub decay: f64,
+    /// Videos seen between two decays: lr = learning_rate · decay^floor(seen / decay_samples). 0 never decays.
+    #[key(range = 0.., default = 2_000_000, unit = "videos")]
+    pub decay_samples: u64,
+    /// The epochs from which the factors of milestone_factors hold, ascending. They take the place of decay.
+    #[key(range = 1..=1 << 32, default = [], unit = "epochs")]
+    pub milestone_epochs: Vec<u64>,
+    /// For each milestone epoch, the factor by which learning_rate is multiplied (not the rate before it).
+    #[key(range = 0.0..=1e6, default = [])]
+    pub milestone_factors: Vec<f64>,
+}
+
+impl From<ScheduleKeys> for Schedule {
+    fn from(keys: ScheduleKeys) -> Self {
+        let kind = if keys.milestone_epochs.is_empty() {
+            ScheduleKind::Samples { decay: keys.decay, every_samples: keys.decay_samples }
+        } else {
+            let milestones = keys.milestone_epochs.into_iter().zip(keys.milestone_factors);
+            ScheduleKind::Epochs { milestones: milestones.collect() }
+        };
+        Self { base: keys.learning_rate, kind }
+    }
+}
+
 impl Default for Schedule {
-    /// 2e-4, times 0.8 every two million samples.
+    /// The schedule of a stage that gives no key.
     fn default() -> Self {
-        Self { base: 2e-4, kind: ScheduleKind::Samples { decay: 0.8, every_samples: 2_000_000 } }
+        ScheduleKeys::defaults().into()
     }
 }
 
 impl Schedule {
-    /// The rate of an update before which `samples_seen` samples were trained on, in `epoch` (counted from 0).
+    /// The rate of an update in `epoch` (counted from 0), before which `samples_seen` samples were trained on.
     pub fn rate(&self, samples_seen: u64, epoch: u64) -> f64 {
         let factor = match &self.kind {
             ScheduleKind::Samples { decay, every_samples } => {
-                // A period of 0 is refused by `check`; here it means no decay.
+                // `check` refuses a period of 0. Here it means that there is no decay.
                 let periods = samples_seen.checked_div(*every_samples).unwrap_or(0);
                 decay.powi(i32::try_from(periods).unwrap_or(i32::MAX))
             }
@@ -54,7 +85,7 @@ impl Schedule {
         self.base * factor
     }
 
-    /// Every value that makes no schedule, one sentence each.
+    /// Everything that is wrong with the values, with one sentence each.
     pub fn check(&self) -> Vec<String> {
         let mut errors = Vec::new();
         let mut rate = |name: String, value: f64| {

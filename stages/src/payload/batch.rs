@@ -1,4 +1,4 @@
-//! A step's videos: packed features, in one shard or several.
+//! The videos of a step: a batch of packed features, in one shard or several.
 
 use std::sync::Arc;
 
@@ -6,32 +6,32 @@ use framewise_pipeline::{Failure, Payload};
 
 use super::{Features, Video};
 
-/// Videos packed for a device.
+/// A batch: videos whose features are packed for a device.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// The videos' ids, in order.
     pub ids: Vec<String>,
     /// Each video's labels, ascending.
     pub labels: Vec<Vec<u32>>,
-    /// Their features.
+    /// The videos' features.
     pub features: Features,
 }
 
 impl Batch {
-    /// Videos in the batch.
+    /// The number of videos in the batch.
     pub fn videos(&self) -> usize {
         self.ids.len()
     }
 
-    /// Bytes of its rows.
+    /// The bytes of the batch's features.
     pub fn byte_len(&self) -> usize {
         self.features.byte_len()
     }
 
-    /// Adds a video at the end. The first one decides of which kind they are.
+    /// Adds a video at the end. The first video decides which kind of videos the batch holds.
     ///
     /// # Errors
-    /// Internal: a video of the other kind; `check` lets no graph send both to one stage.
+    /// `Internal` for a video of the other kind, because `check` lets no graph send both kinds to one stage.
     pub fn push(&mut self, video: Video) -> Result<(), Failure> {
         match (&video, &self.features) {
             _ if self.videos() > 0 => {}
@@ -60,7 +60,7 @@ impl Batch {
         Ok(())
     }
 
-    /// A part of the batch: `count` videos from `first` on.
+    /// The part of the batch with `count` videos from video `first` on.
     pub fn slice(&self, first: usize, count: usize) -> Batch {
         let end = first + count;
         Batch {
@@ -71,33 +71,33 @@ impl Batch {
     }
 }
 
-/// How much of its epoch a step and those before it have used up.
+/// How much of its epoch a step and the steps before it have used up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EpochProgress {
-    /// Steps of the epoch, this one included.
+    /// The steps of the epoch so far, this one included.
     pub steps: u64,
-    /// Videos of those steps.
+    /// The videos of those steps.
     pub samples: u64,
-    /// The highest [`crate::payload::Lazy::position`] that one of those videos had.
+    /// The highest [`crate::payload::Lazy::position`] among those videos.
     pub furthest: u64,
 }
 
-/// What a training or evaluation step works on: its batch, split into shards. A step comes whole through every
-/// channel, so that no stage ever has to put parts back in order.
+/// What a step of training or evaluation works on: its batch, split into shards. A step passes through every channel as
+/// a whole, so no stage ever has to put parts back in order.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Steps before this one in the run, over all epochs.
+    /// The number of steps before this one in the run, over all epochs.
     pub index: u64,
-    /// The epoch its videos belong to, from 0.
+    /// The epoch that the videos belong to, counted from 0.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after this step.
     pub progress: EpochProgress,
     /// The contiguous parts of the batch, none of them empty.
     pub shards: Vec<Arc<Batch>>,
 }
 
 impl Step {
-    /// Videos of all shards.
+    /// The number of videos in all shards.
     pub fn videos(&self) -> usize {
         self.shards.iter().map(|s| s.videos()).sum()
     }
@@ -108,6 +108,10 @@ impl Payload for Step {
 
     fn byte_len(&self) -> usize {
         self.shards.iter().map(|s| s.byte_len()).sum()
+    }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.index + 1)
     }
 }
 
@@ -148,7 +152,7 @@ mod tests {
                     assert_eq!(whole.slice(first, end - first), pack(&videos[first..end]));
                 }
             }
-            // What is emptied takes the same kind again, and the other one too.
+            // An emptied batch takes the same kind of videos again, and the other kind too.
             let mut next = Batch { features: whole.features.emptied(), ..Batch::default() };
             next.push(videos[1].clone()).unwrap();
             assert_eq!(next, pack(&videos[1..2]));

@@ -1,7 +1,7 @@
 //! A decoded video: its features as the file stores them, and its labels.
 //!
-//! One law: frames lie flat and packed, exactly as many bytes as there are frames; nothing is padded and nothing is
-//! dequantised here.
+//! Law: frames lie flat and packed, in exactly as many rows as there are frames. Nothing is padded here, and nothing is
+//! dequantised.
 
 use super::Origin;
 
@@ -12,18 +12,18 @@ pub struct Example {
     pub id: String,
     /// Class indices, ascending and without duplicates. Empty where the video has no labels.
     pub labels: Vec<u32>,
-    /// Number of frames, at least 1.
+    /// The number of frames, at least 1.
     pub frames: usize,
-    /// Quantised visual features, `[frames, rgb_size]`, row after row.
+    /// Quantised visual features, u8 `[frames, rgb_size]`, row after row.
     pub rgb: Vec<u8>,
-    /// Quantised audio features, `[frames, audio_size]`, row after row.
+    /// Quantised audio features, u8 `[frames, audio_size]`, row after row.
     pub audio: Vec<u8>,
-    /// The record it was decoded from.
+    /// The record that the video was decoded from.
     pub origin: Origin,
 }
 
 impl Example {
-    /// Bytes it holds: features, labels and id.
+    /// The bytes that the video keeps alive: its features, labels and id.
     pub fn byte_len(&self) -> usize {
         self.rgb.len() + self.audio.len() + size_of_val(self.labels.as_slice()) + self.id.len()
     }
@@ -40,12 +40,12 @@ pub struct VideoExample {
     pub mean_rgb: Vec<f32>,
     /// Mean audio features, `[audio_size]`, all finite.
     pub mean_audio: Vec<f32>,
-    /// The record it was decoded from.
+    /// The record that the video was decoded from.
     pub origin: Origin,
 }
 
 impl VideoExample {
-    /// Bytes it holds: features, labels and id.
+    /// The bytes that the video keeps alive: its features, labels and id.
     pub fn byte_len(&self) -> usize {
         size_of_val(self.mean_rgb.as_slice())
             + size_of_val(self.mean_audio.as_slice())

@@ -1,7 +1,8 @@
-//! The two kinds of videos that travel: frame level, as bytes, and video level, as the means of the frames' features.
+//! The two kinds of videos that travel: frame-level videos, as bytes, and video-level videos, as the means of the
+//! frames' features.
 //!
-//! One law: a stream holds one kind. Ports tell which by their tensors, `rgb u8[frames, 1024]` or
-//! `mean_rgb f32[1024]`, so that `check` refuses to join a stage to the wrong kind.
+//! Law: a stream holds one kind. Ports say which kind by their tensors, `rgb u8[frames, 1024]` or `mean_rgb f32[1024]`,
+//! so that `check` refuses to connect a stage to the wrong kind.
 
 use framewise_pipeline::{Dim, Payload, PayloadType};
 
@@ -10,10 +11,20 @@ use super::{Example, VideoExample};
 /// A decoded video of either kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Video {
-    /// Frame level.
+    /// A frame-level video.
     Frames(Example),
-    /// Video level.
+    /// A video-level video.
     Means(VideoExample),
+}
+
+impl Video {
+    /// Class indices, ascending and without duplicates. Empty where the video has no labels.
+    pub fn labels(&self) -> &[u32] {
+        match self {
+            Self::Frames(example) => &example.labels,
+            Self::Means(example) => &example.labels,
+        }
+    }
 }
 
 impl Payload for Video {
@@ -30,16 +41,16 @@ impl Payload for Video {
 /// The features of a batch's videos, all of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
-    /// The frames of all videos one after another, no padding.
+    /// The features of frame-level videos: the frames of all videos one after another, without padding.
     Frames {
-        /// Frames of each video, at least 1.
+        /// The number of frames of each video, at least 1.
         lengths: Vec<usize>,
         /// Visual rows, u8 [Σ lengths, rgb_size].
         rgb: Vec<u8>,
         /// Audio rows, u8 [Σ lengths, audio_size].
         audio: Vec<u8>,
     },
-    /// One row a video.
+    /// The features of video-level videos: one row for each video.
     Means {
         /// Mean visual features, f32 [videos, rgb_size].
         rgb: Vec<f32>,
@@ -49,7 +60,7 @@ pub enum Features {
 }
 
 impl Features {
-    /// Bytes of all rows.
+    /// The bytes of all rows.
     pub fn byte_len(&self) -> usize {
         match self {
             Self::Frames { rgb, audio, .. } => rgb.len() + audio.len(),
@@ -57,7 +68,7 @@ impl Features {
         }
     }
 
-    /// Those of `count` of `videos` videos, from `first` on.
+    /// The features of `count` videos from video `first` on. `videos` is the number of videos that `self` holds.
     pub fn slice(&self, videos: usize, first: usize, count: usize) -> Self {
         match self {
             Self::Frames { lengths, rgb, audio } => {
@@ -76,7 +87,7 @@ impl Features {
         }
     }
 
-    /// Empty features of the same kind, with room for as many.
+    /// Empty features of the same kind, with room for as many videos.
     pub fn emptied(&self) -> Self {
         match self {
             Self::Frames { lengths, rgb, audio } => Self::Frames {
@@ -97,21 +108,21 @@ impl Default for Features {
     }
 }
 
-/// `count` rows from `first` on of `rows` rows.
+/// Copies `count` rows of `data`, from row `first` on. `rows` is the number of rows in `data`.
 fn cut<T: Clone>(data: &[T], rows: usize, first: usize, count: usize) -> Vec<T> {
     let width = data.len().checked_div(rows).unwrap_or(0);
     data[first * width..(first + count) * width].to_vec()
 }
 
-/// Widths of the two modalities: rgb_size, audio_size.
+/// The widths of the two modalities: (rgb_size, audio_size).
 pub type Sizes = (u64, u64);
 
-/// `examples` or `batches` of either kind and any width, as ports declare them.
+/// The payload type of a port that takes or sends `examples` or `batches` of either kind and any width.
 pub fn any_of<T: Payload>() -> PayloadType {
     PayloadType::of::<T>()
 }
 
-/// `examples` or `batches` at frame level.
+/// The payload type of a port that takes or sends `examples` or `batches` at frame level.
 pub fn rows_of<T: Payload>((rgb, audio): Sizes) -> PayloadType {
     PayloadType::of::<T>().tensor("rgb", "u8", vec![Dim::Named("frames"), Dim::Fixed(rgb)]).tensor(
         "audio",
@@ -120,7 +131,7 @@ pub fn rows_of<T: Payload>((rgb, audio): Sizes) -> PayloadType {
     )
 }
 
-/// `examples` or `batches` at video level.
+/// The payload type of a port that takes or sends `examples` or `batches` at video level.
 pub fn means_of<T: Payload>((rgb, audio): Sizes) -> PayloadType {
     PayloadType::of::<T>().tensor("mean_rgb", "f32", vec![Dim::Fixed(rgb)]).tensor(
         "mean_audio",

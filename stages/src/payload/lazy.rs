@@ -1,7 +1,8 @@
-//! An item that travels through the graph before anybody has read it.
+//! An item that may travel through the graph before it has been read.
 //!
-//! Law: loading gives what reading at its place would have given, or fails. A run that goes on from a checkpoint
-//! replays the order of its data with such items; only those that a step is made of are ever read.
+//! A resumed run replays the order of its data with such items, and reads only the items that a step is made of.
+//!
+//! Law: loading an item gives what reading at its place would have given, or fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use framewise_pipeline::{Failure, Payload};
 
 use super::Origin;
 
-/// Reads the item that lies at an origin.
+/// A function that reads the item that lies at an origin.
 pub type Loader<T> = Arc<dyn Fn(&Origin) -> Result<T, Failure> + Send + Sync>;
 
-/// An item of the data path, and its place in the order in which its source sends an epoch.
+/// An item of the data path, with its place in the order in which its source sends an epoch.
 #[derive(Clone)]
 pub struct Lazy<T> {
     position: u64,
@@ -26,34 +27,35 @@ enum Held<T> {
     Deferred(Deferred<T>),
 }
 
-/// An item that was not read yet.
+/// An item that has not been read yet.
 #[derive(Clone)]
 pub struct Deferred<T> {
-    /// Where it lies.
+    /// The place of the item in its file.
     pub origin: Origin,
-    /// Reads it.
+    /// The function that reads the item.
     pub load: Loader<T>,
-    /// Bytes that `load` keeps alive.
+    /// The bytes that `load` keeps alive.
     pub bytes: usize,
 }
 
 impl<T> Lazy<T> {
-    /// An item at hand. `position` counts what its source passed before it in the epoch, bad records included.
+    /// Wraps an item at hand. `position` is the number of records that its source passed before it in the epoch, bad
+    /// records included.
     pub fn ready(position: u64, item: T) -> Self {
         Self { position, held: Held::Ready(item) }
     }
 
-    /// An item that is read when somebody wants it.
+    /// Wraps an item that is read only when a stage wants it.
     pub fn deferred(position: u64, deferred: Deferred<T>) -> Self {
         Self { position, held: Held::Deferred(deferred) }
     }
 
-    /// Its place in the order in which its source sends the epoch.
+    /// The item's place in the order in which its source sends the epoch.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether it has not been read.
+    /// Whether the item has not been read yet.
     pub fn is_deferred(&self) -> bool {
         matches!(self.held, Held::Deferred(_))
     }
@@ -66,10 +68,33 @@ impl<T> Lazy<T> {
         }
     }
 
-    /// The item, read now if it was not yet.
+    /// The item that `f` makes of this one, with the same position. For an item at hand `f` is called now. For an item
+    /// that has not been read yet `f` is called when somebody reads it.
     ///
     /// # Errors
-    /// `Data` (65) if the item is not there any more or is not what it was; otherwise what reading it failed with.
+    /// What `f` fails with.
+    pub fn map<U>(
+        self,
+        f: impl Fn(T) -> Result<U, Failure> + Send + Sync + 'static,
+    ) -> Result<Lazy<U>, Failure>
+    where
+        T: 'static,
+    {
+        let position = self.position;
+        Ok(match self.held {
+            Held::Ready(item) => Lazy::ready(position, f(item)?),
+            Held::Deferred(Deferred { origin, load, bytes }) => {
+                let load: Loader<U> = Arc::new(move |origin| f(load(origin)?));
+                Lazy::deferred(position, Deferred { origin, load, bytes })
+            }
+        })
+    }
+
+    /// The item. An item that has not been read yet is read now.
+    ///
+    /// # Errors
+    /// `Data` (exit code 65) if the item is not there any more or is not what it was. Otherwise the failure of reading
+    /// it.
     pub fn load(self) -> Result<T, Failure> {
         match self.held {
             Held::Ready(item) => Ok(item),

@@ -1,12 +1,15 @@
 //! What travels between the stages.
 //!
-//! One law: a payload is a value. It says how many bytes it keeps alive, and what was read from a file carries its
-//! [`Origin`], so that any later stage can name the file and record an error belongs to.
+//! Law: a payload is a value. A payload says how many bytes it keeps alive. What was read from a file carries its
+//! [`Origin`], so that any later stage can name the file and the record that an error belongs to.
 
 mod batch;
+mod describe;
 mod example;
 mod features;
+mod handover;
 mod lazy;
+mod measured;
 mod predictions;
 mod record;
 mod training;
@@ -14,9 +17,12 @@ mod training;
 use framewise_pipeline::Payload;
 
 pub use batch::{Batch, EpochProgress, Step};
+pub use describe::{Array, Describe, Description};
 pub use example::{Example, VideoExample};
 pub use features::{Features, Sizes, Video, any_of, means_of, rows_of};
+pub use handover::Handover;
 pub use lazy::{Deferred, Lazy, Loader};
+pub use measured::Measured;
 pub use predictions::{Predictions, Ranked, RankedVideo};
 pub use record::{Origin, Record};
 pub use training::{

@@ -1,23 +1,23 @@
-//! Scores of a step's videos, on the host.
+//! Predictions: the scores of a step's videos, in host memory.
 
 use std::sync::Arc;
 
 use framewise_pipeline::Payload;
 
-/// The predictions for a batch, detached from any tape.
+/// The predictions for a step's videos, detached from any tape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
-    /// The step.
+    /// The step, as in [`crate::payload::Step::index`].
     pub step: u64,
-    /// The epoch.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Classes, the width of a row.
+    /// The number of classes, which is the width of a row of `scores`.
     pub classes: usize,
     /// The videos' ids, in input order.
     pub ids: Arc<Vec<String>>,
-    /// Each video's labels; empty where the data has none.
+    /// Each video's labels; empty where the data have none.
     pub labels: Arc<Vec<Vec<u32>>>,
-    /// Probabilities, row-major [videos, classes].
+    /// The probabilities, f32 [videos, classes], row-major.
     pub scores: Arc<Vec<f32>>,
     /// The loss of each video, summed over classes.
     pub losses: Arc<Vec<f32>>,
@@ -36,12 +36,16 @@ impl Payload for Predictions {
     fn byte_len(&self) -> usize {
         self.scores.len() * size_of::<f32>()
     }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step + 1)
+    }
 }
 
 /// The best classes of each video of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranked {
-    /// One entry per video: id and its best (class, score), best first.
+    /// One entry for each video, in input order.
     pub videos: Arc<Vec<RankedVideo>>,
 }
 

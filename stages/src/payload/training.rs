@@ -1,4 +1,4 @@
-//! What travels around the training loop: forward passes, losses, gradients, updates, versions of the weights.
+//! What travels around the training loop: forward passes, losses, gradients, updates and versions of the weights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,120 +8,127 @@ use framewise_pipeline::Payload;
 
 use crate::model::{BatchMoments, Gradients, Weights};
 use crate::optim::Moments;
-use crate::payload::{Batch, EpochProgress};
-use crate::resume::Measured;
+use crate::payload::{Batch, EpochProgress, Handover, Measured};
 
-/// One version of the weights. Immutable; the optimiser makes the next one.
+/// One version of the weights. A version never changes; the optimizer makes the next one.
 #[derive(Debug, Clone)]
 pub struct WeightsVersion {
-    /// Updates that led to it: 0 for fresh weights.
+    /// The number of updates that led to this version: 0 for fresh weights.
     pub version: u64,
-    /// The weights, on the optimiser's device.
+    /// The weights, on the optimizer's device.
     pub weights: Arc<Weights>,
 }
 
 /// A shard's part of a forward pass.
 #[derive(Debug, Clone)]
 pub struct ForwardShard {
-    /// Which entry of `devices` computed it.
+    /// The index in `devices` of the device that computed the shard.
     pub device: usize,
-    /// The videos.
+    /// The shard's videos.
     pub batch: Arc<Batch>,
-    /// The weights used, on the shard's device. Whoever holds the tape holds these, so that no buffer of a live
-    /// tape is ever written again.
+    /// The weights used, on the shard's device. Whoever holds the tape holds these weights too, so that no buffer of a
+    /// live tape is ever written again.
     pub weights: Arc<Weights>,
-    /// Logits [videos, classes]; with their tape when training.
+    /// The logits [videos, classes]. In training they carry their tape.
     pub logits: Tensor,
-    /// Batch moments for the running statistics; `None` in evaluation.
+    /// The shard's batch moments for the running statistics; `None` in evaluation.
     pub moments: Option<Arc<BatchMoments>>,
 }
 
 /// The forward pass of a step.
 #[derive(Debug, Clone)]
 pub struct ForwardPass {
-    /// [`crate::payload::Step::index`].
+    /// The step, as in [`crate::payload::Step::index`].
     pub step: u64,
-    /// The epoch.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// One entry per shard, in order.
+    /// One entry for each shard, in shard order.
     pub shards: Vec<ForwardShard>,
 }
 
 impl Payload for ForwardPass {
     const NAME: &'static str = "passes";
 
-    /// Batches and logits; what the tape keeps alive is not counted.
+    /// Counts the batches and the logits, but not what the tape keeps alive.
     fn byte_len(&self) -> usize {
         self.shards.iter().map(|s| s.batch.byte_len() + bytes_of([&s.logits])).sum()
+    }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step + 1)
     }
 }
 
 /// The loss of a step.
 #[derive(Debug, Clone)]
 pub struct LossPass {
-    /// The step.
+    /// The step, as in [`crate::payload::Step::index`].
     pub step: u64,
-    /// The epoch.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// One entry per shard, in order.
+    /// One entry for each shard, in shard order.
     pub shards: Vec<LossShard>,
 }
 
 /// A shard's loss.
 #[derive(Debug, Clone)]
 pub struct LossShard {
-    /// Which entry of `devices` computed it.
+    /// The index in `devices` of the device that computed the shard.
     pub device: usize,
-    /// Mean over the shard's videos, a scalar with its tape.
+    /// The mean loss of the shard's videos, a scalar with its tape.
     pub loss: Tensor,
-    /// Videos in the shard.
+    /// The number of videos in the shard.
     pub videos: usize,
-    /// The weights of the tape.
+    /// The weights that the tape was recorded with.
     pub weights: Arc<Weights>,
-    /// Batch moments.
+    /// The shard's batch moments for the running statistics; `None` in evaluation.
     pub moments: Option<Arc<BatchMoments>>,
-    /// The videos themselves, by which an error names them.
+    /// The shard's videos, so that an error can name them.
     pub batch: Arc<Batch>,
 }
 
 impl Payload for LossPass {
     const NAME: &'static str = "losses";
 
-    /// The batches; what the tape keeps alive is not counted.
+    /// Counts the batches, but not what the tape keeps alive.
     fn byte_len(&self) -> usize {
         self.shards.iter().map(|s| s.batch.byte_len()).sum()
     }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step + 1)
+    }
 }
 
-/// The gradients of a step, one set per shard.
+/// The gradients of a step, with one set for each shard.
 #[derive(Debug, Clone)]
 pub struct ShardGradients {
-    /// The step.
+    /// The step, as in [`crate::payload::Step::index`].
     pub step: u64,
-    /// The epoch.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// One entry per shard, in order.
+    /// One entry for each shard, in shard order.
     pub shards: Vec<GradientShard>,
 }
 
 /// A shard's gradients.
 #[derive(Debug, Clone)]
 pub struct GradientShard {
-    /// Gradient of the shard's mean loss, on the shard's device.
+    /// The gradients of the shard's mean loss, on the shard's device.
     pub gradients: Arc<Gradients>,
-    /// Videos in the shard: its weight in the mean.
+    /// The number of videos in the shard, which is the shard's weight in the mean.
     pub videos: usize,
-    /// Batch moments.
+    /// The shard's batch moments for the running statistics; `None` in evaluation.
     pub moments: Option<Arc<BatchMoments>>,
-    /// The videos.
+    /// The shard's videos.
     pub batch: Arc<Batch>,
-    /// Their mean loss, a scalar without its tape.
+    /// The mean loss of the shard's videos, a scalar without its tape.
     pub loss: Tensor,
 }
 
@@ -131,26 +138,30 @@ impl Payload for ShardGradients {
     fn byte_len(&self) -> usize {
         self.shards.iter().map(|s| s.batch.byte_len() + bytes_of(&s.gradients.tensors)).sum()
     }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step + 1)
+    }
 }
 
-/// What the optimiser applies: the mean gradient of a step and the moments of its shards.
+/// What the optimizer applies: the mean gradient of a step and the moments of its shards.
 #[derive(Debug, Clone)]
 pub struct Update {
-    /// The step.
+    /// The step, as in [`crate::payload::Step::index`].
     pub step: u64,
-    /// The epoch.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// Example-weighted mean over the shards.
+    /// The mean gradients over the shards, weighted by the number of videos.
     pub gradients: Arc<Gradients>,
-    /// Batch moments of every shard, in order.
+    /// The batch moments of every shard, in shard order.
     pub moments: Vec<Arc<BatchMoments>>,
-    /// Videos of the step.
+    /// The number of videos in the step.
     pub videos: usize,
-    /// They themselves, by shard.
+    /// The videos of the step, by shard.
     pub batches: Vec<Arc<Batch>>,
-    /// The mean loss of each shard, scalars without tape.
+    /// The mean loss of each shard, scalars without their tape.
     pub losses: Vec<Tensor>,
 }
 
@@ -160,6 +171,10 @@ impl Payload for Update {
     fn byte_len(&self) -> usize {
         let batches: usize = self.batches.iter().map(|b| b.byte_len()).sum();
         batches + bytes_of(&self.gradients.tensors)
+    }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step + 1)
     }
 }
 
@@ -171,37 +186,45 @@ impl Payload for WeightsVersion {
     }
 }
 
-/// Everything a training run is after a step: what a checkpoint stores and an evaluation runs on.
+/// The state of a training run after a step. A checkpoint stores it, and an evaluation runs on it.
 #[derive(Debug, Clone)]
 pub struct TrainState {
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
     /// The epoch of the last step.
     pub epoch: u64,
-    /// How much of the epoch is used up.
+    /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// Videos seen in training.
+    /// The number of videos seen in training.
     pub samples: u64,
     /// The learning rate of the last step.
     pub learning_rate: f64,
-    /// The weights after it.
+    /// The weights after the last step.
     pub weights: Arc<Weights>,
-    /// Adam's moments after it.
+    /// Adam's moments after the last step.
     pub moments: Arc<Moments>,
-    /// What an evaluation of these weights measured, where one ran.
+    /// What an evaluation of these weights measured, if one ran.
     pub metrics: Option<BTreeMap<String, f64>>,
-    /// The last measurement up to here, of these weights or earlier ones, once the state has passed an `evaluate`.
+    /// The last measurement so far, of these weights or of earlier ones. `None` until the state has passed an
+    /// `evaluate` that measured something.
     pub measured: Option<Arc<Measured>>,
-    /// Not a new step: the state of the checkpoint that the run goes on from, which comes before the first step.
+    /// Whether this is the state of the checkpoint that the run continues from. Such a state comes before the first
+    /// step and is not a new step.
     pub restored: bool,
+    /// Set where the stage that sends the state has failed and only waits until the state is written.
+    pub handover: Option<Handover>,
 }
 
 impl Payload for TrainState {
     const NAME: &'static str = "states";
 
-    /// Weights and moments, also where another state or stage holds the same.
+    /// Counts the weights and the moments, also where another state or stage holds the same ones.
     fn byte_len(&self) -> usize {
         weights_bytes(&self.weights) + bytes_of(self.moments.first.iter().chain(&self.moments.second))
+    }
+
+    fn step(&self) -> Option<u64> {
+        Some(self.step)
     }
 }
 

@@ -1,14 +1,17 @@
-//! Running state of the metrics. The one law: [`Accumulator::finish`] is a function of the set of videos
-//! added, not of how they were split, merged or ordered.
+//! The running state of the metrics.
 //!
-//! Definitions: `eval_util.py` of google/youtube-8m. How each stays exact:
-//! - Hit@1: a count. PERR: matched labels counted per number of labels n, then summed as (count / n) in order of
-//!   n. Loss: an exact sum ([`ExactSum`]).
-//! - GAP and mAP: a multiset of packed pairs, sorted once at the end.
+//! Law: [`Accumulator::finish`] is a function of the set of videos that were added. It does not depend on how they were
+//! split, merged or ordered.
 //!
-//! Ties, the only place where the definitions leave a choice: which class is best or among the k best goes to
-//! the lower class number (for Hit@1 what the starter code does too); equal scores in the pool count as the
-//! mean over all their orders (see [`RankedSum`](super::average_precision::RankedSum)). Neither needs to know
+//! The definitions are those of `eval_util.py` of google/youtube-8m. Each metric stays exact in its own way:
+//! - Hit@1 is a count.
+//! - PERR counts the matched labels for each number of labels n, and sums (count / n) in the order of n.
+//! - The loss is an exact sum ([`ExactSum`]).
+//! - GAP and mAP come from a multiset of packed pairs, which is sorted once at the end.
+//!
+//! Ties are the only place where the definitions leave a choice. Among classes with equal scores, the lower class
+//! number counts as the better one; for Hit@1 the starter code does the same. Equal scores in the pool count as the
+//! mean over all their orders (see [`RankedSum`](super::average_precision::RankedSum)). Neither rule needs to know
 //! which video a pair came from.
 
 use std::collections::BTreeMap;
@@ -20,45 +23,47 @@ use super::exact_sum::ExactSum;
 use super::pool::{Pool, pack};
 use super::select::{class_of, key, select};
 
-/// Videos that one task ranks: enough to hide the cost of handing it out.
+/// The number of videos that one task ranks: enough to hide the cost of handing out the task.
 const VIDEOS_PER_TASK: usize = 32;
 
-/// The metrics of a set of videos. All NaN when there is no video.
+/// The metrics of a set of videos. All of them are NaN when there is no video. Where no video has a label, only the
+/// loss is defined, and the others are NaN.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Metrics {
-    /// Videos scored.
+    /// The number of videos.
     pub videos: u64,
-    /// Share of videos whose best class is a label.
+    /// Hit@1: the share of videos whose best class is a label.
     pub hit_at_1: f64,
-    /// Precision at equal recall rate, mean over videos.
+    /// PERR: the precision at equal recall rate, as the mean over videos.
     pub perr: f64,
-    /// Global average precision over each video's k best classes. 0 when no video has a label.
+    /// GAP: the global average precision over each video's k best classes.
     pub gap: f64,
-    /// Mean over classes with a label of their average precision; NaN (null in JSON) when there is none.
+    /// mAP: the mean of the average precisions of the classes that are a label of some video. NaN (null in JSON) when
+    /// there is no such class.
     pub map: f64,
-    /// Mean over videos of the loss given with them.
+    /// The mean of the losses that were given with the videos.
     pub loss: f64,
 }
 
-/// Adds up videos, merges with other accumulators and gives their [`Metrics`].
+/// Adds up videos, merges with other accumulators, and gives the [`Metrics`] of all their videos.
 ///
-/// Holds 8 bytes for each of the `top_k` pairs of a video: 1.1 million videos at 20 pairs are 176 MB, and
-/// [`finish`](Self::finish) sorts a copy.
+/// An accumulator holds 8 bytes for each of the `top_k` pairs of a video. 1.1 million videos with 20 pairs take 176 MB,
+/// and [`finish`](Self::finish) sorts a copy.
 #[derive(Debug, Clone)]
 pub struct Accumulator {
     pub(super) classes: usize,
     pub(super) top_k: usize,
     pub(super) videos: u64,
     pub(super) hits: u64,
-    /// Number of labels n → (labels found among the n best classes, over videos with n labels).
+    /// For each number of labels n: the number of labels found among the n best classes, over all videos with n labels.
     pub(super) matched: BTreeMap<u32, u64>,
-    /// Videos that carry each class as a label.
+    /// For each class, the number of videos that have it as a label.
     pub(super) positives: Vec<u64>,
     pub(super) loss: ExactSum,
     pub(super) pool: Pool,
 }
 
-/// What one task found out about its videos.
+/// What one task found for its videos.
 #[derive(Default)]
 struct Part {
     hits: u64,
@@ -67,8 +72,11 @@ struct Part {
 }
 
 impl Accumulator {
-    /// An empty accumulator for predictions over `classes` classes, of which the `top_k` best count in GAP and
-    /// mAP (20 in the challenge).
+    /// Makes an empty accumulator for predictions over `classes` classes. The `top_k` best classes of each video count
+    /// in GAP and mAP (20 in the challenge).
+    ///
+    /// # Errors
+    /// [`ScoreError::Config`] when there can be no such accumulator.
     pub fn new(classes: usize, top_k: usize) -> Result<Self, ScoreError> {
         if classes == 0 || top_k == 0 || classes > 1 << 31 {
             return Err(ScoreError::Config { classes, top_k });
@@ -85,10 +93,11 @@ impl Accumulator {
         })
     }
 
-    /// Adds a batch: `predictions` [videos, classes] row-major (probabilities; any finite score will do), the
-    /// labels of each video (a set: repeats count once), the loss of each video.
+    /// Adds a batch. `predictions` [videos, classes], row-major, are probabilities or any other finite scores. `labels`
+    /// holds the labels of each video as a set, in which repeats count once. `losses` holds the loss of each video.
     ///
-    /// On an error nothing was added.
+    /// # Errors
+    /// A score or a loss is not finite, a label is outside the classes, or lengths do not fit. Then nothing was added.
     pub fn add(
         &mut self,
         predictions: &[f32],
@@ -116,7 +125,7 @@ impl Accumulator {
             .enumerate()
             .map(|(task, (rows, labels))| rank(task * VIDEOS_PER_TASK, rows, labels, classes, top_k))
             .collect();
-        // In order, so that of several errors the first video's is reported.
+        // The parts are looked at in order, so that of several errors the one of the first video is reported.
         let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
         for part in parts {
             self.hits += part.hits;
@@ -133,7 +142,10 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Adds everything another accumulator holds, as if its videos had been added here.
+    /// Adds everything that another accumulator holds, as if its videos had been added here.
+    ///
+    /// # Errors
+    /// [`ScoreError::Mismatch`] when the two count different things.
     pub fn merge(&mut self, other: Self) -> Result<(), ScoreError> {
         if (self.classes, self.top_k) != (other.classes, other.top_k) {
             return Err(ScoreError::Mismatch {
@@ -156,17 +168,17 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Videos added so far.
+    /// The number of videos added so far.
     pub fn videos(&self) -> u64 {
         self.videos
     }
 
-    /// The metrics of all videos added so far; more may follow.
+    /// The metrics of all videos added so far. More videos may be added afterwards.
     pub fn finish(&self) -> Metrics {
         self.finish_with_classes().0
     }
 
-    /// The metrics, and the average precision of each class (`None` for a class that is nobody's label).
+    /// The metrics, and the average precision of each class (`None` for a class that is no video's label).
     pub fn finish_with_classes(&self) -> (Metrics, Vec<Option<f64>>) {
         let precisions = self.pool.precisions(self.classes);
         let classes: Vec<Option<f64>> = precisions
@@ -175,16 +187,18 @@ impl Accumulator {
             .zip(&self.positives)
             .map(|(ranked, &positives)| (positives > 0).then(|| ranked.over(positives)))
             .collect();
-        // 0 / 0 is NaN: no videos have no metrics, no labelled classes have no mean.
+        // 0 / 0 is NaN: without videos there are no metrics, and without labelled classes there is no mean.
         let known = classes.iter().flatten().count() as f64;
         let videos = self.videos as f64;
         let perr: f64 = self.matched.iter().map(|(&count, &matched)| matched as f64 / f64::from(count)).sum();
-        let gap = precisions.global.over(self.positives.iter().sum());
+        let labels = self.positives.iter().sum();
+        // If nothing can be hit, a share of hits says nothing about the predictions.
+        let defined = |metric: f64| if labels == 0 { f64::NAN } else { metric };
         let metrics = Metrics {
             videos: self.videos,
-            hit_at_1: self.hits as f64 / videos,
-            perr: perr / videos,
-            gap: if self.videos == 0 { f64::NAN } else { gap },
+            hit_at_1: defined(self.hits as f64 / videos),
+            perr: defined(perr / videos),
+            gap: defined(precisions.global.over(labels)),
             map: classes.iter().flatten().sum::<f64>() / known,
             loss: self.loss.value() / videos,
         };
@@ -203,7 +217,7 @@ fn label_set(video: usize, labels: &[u32], classes: usize) -> Result<Vec<u32>, S
     Ok(set)
 }
 
-/// Ranks the videos of one task; `first` is the batch row of its first video.
+/// Ranks the videos of one task. `first` is the row of the task's first video in the batch.
 fn rank(
     first: usize,
     rows: &[f32],
@@ -213,10 +227,10 @@ fn rank(
 ) -> Result<Part, ScoreError> {
     let mut part = Part { pairs: Vec::with_capacity(labels.len() * top_k.min(classes)), ..Part::default() };
     let mut best = Vec::new();
-    // `ordered` bits of 0: what a score must exceed to count in PERR.
+    // The `ordered` bits of 0, which a score must exceed to count in PERR.
     let zero = key(0.0, 0) >> 32;
     for (video, (row, labels)) in rows.chunks(classes).zip(labels).enumerate() {
-        // One pass without an early exit is a vector loop; only a bad row is searched.
+        // One pass without an early exit compiles to a vector loop. Only a bad row is searched.
         if !row.iter().fold(true, |all, score| all & score.is_finite()) {
             let bad = row.iter().enumerate().find(|(_, score)| !score.is_finite());
             let (class, &score) = bad.expect("the fold above found a non-finite score");

@@ -1,19 +1,20 @@
 //! Average precision over a ranked list, in which a group of equal scores has no order of its own.
 
-/// The running sum of an average precision: feed groups of equal score, best first.
+/// The running sum of an average precision. Its groups of equal scores come in with the best group first.
 ///
-/// The plain definition, from `average_precision_calculator.py` of google/youtube-8m: for each positive at rank
-/// i (from 1), add (positives up to and including i) / i; at the end divide by the number of positives. Within a
-/// group of equal scores the starter code shuffles first, so that the value depends on chance. Here a group
-/// adds the **mean over all orders of the group**: for m pairs with p positives behind r earlier pairs with c
-/// positives, a pair at place i of the group is a positive with probability p/m, and then the positives
-/// before it in the group number (i-1)(p-1)/(m-1) on average:
+/// The plain definition is that of `average_precision_calculator.py` of google/youtube-8m: for each positive at rank i
+/// (from 1), add (positives up to and including i) / i, and at the end divide by the number of positives. Within a
+/// group of equal scores the starter code shuffles first, so its value depends on chance.
+///
+/// Here, a group adds the **mean over all orders of the group**. Take a group of m pairs with p positives, behind r
+/// earlier pairs with c positives. A pair at place i of the group is a positive with probability p/m. The positives
+/// before it in the group then number (i-1)(p-1)/(m-1) on average. The group therefore adds
 ///
 /// ```text
 /// Σ_{i=1..m}  p/m · (c + 1 + (i-1)(p-1)/(m-1)) / (r + i)
 /// ```
 ///
-/// A constant predictor so earns what chance earns, neither 1 (positives first) nor 0.
+/// A constant predictor thus earns what chance earns, neither 1 (all positives first) nor 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RankedSum {
     rank: u64,
@@ -22,7 +23,7 @@ pub(super) struct RankedSum {
 }
 
 impl RankedSum {
-    /// Adds the next `pairs` of equal score, of which `positives` are labels.
+    /// Adds the next group: `pairs` pairs of equal score, of which `positives` are labels.
     pub(super) fn tie(&mut self, pairs: u64, positives: u64) {
         if positives == 1 && pairs == 1 {
             self.sum += (self.positives + 1) as f64 / (self.rank + 1) as f64;
@@ -40,7 +41,7 @@ impl RankedSum {
         self.positives += positives;
     }
 
-    /// The average precision given the number of positives there are, ranked or not; 0 when there is none.
+    /// The average precision for this total number of positives, whether they were ranked or not. 0 when there is none.
     pub(super) fn over(&self, total_positives: u64) -> f64 {
         if total_positives == 0 { 0.0 } else { self.sum / total_positives as f64 }
     }
@@ -50,7 +51,7 @@ impl RankedSum {
 mod tests {
     use super::*;
 
-    /// The definition for one order.
+    /// The plain definition, for one order.
     fn plain(order: &[bool]) -> f64 {
         let mut seen = 0.0;
         let mut sum = 0.0;

@@ -1,14 +1,14 @@
-//! What can be wrong with predictions and labels that are to be scored; every variant names the video.
+//! What can be wrong with predictions and labels that are to be scored. An error about a video names the video.
 
-/// Why a batch could not be scored. The accumulator is as it was before the call.
+/// The reason why a batch could not be scored. The accumulator is as it was before the call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScoreError {
-    /// A score is NaN or infinite. Such a video has no ranking.
+    /// A score is NaN or infinite. A video with such a score has no ranking.
     #[error("video {video} of the batch: class {class} has score {score}, which is not finite")]
     NonFiniteScore {
-        /// Row in the batch.
+        /// The video's row in the batch.
         video: usize,
-        /// Column of the score.
+        /// The class, which is the column of the score.
         class: usize,
         /// The score.
         score: f32,
@@ -16,7 +16,7 @@ pub enum ScoreError {
     /// A loss is NaN or infinite.
     #[error("video {video} of the batch: loss {loss} is not finite")]
     NonFiniteLoss {
-        /// Row in the batch.
+        /// The video's row in the batch.
         video: usize,
         /// The loss.
         loss: f32,
@@ -24,48 +24,48 @@ pub enum ScoreError {
     /// A label names a class that the predictions do not have.
     #[error("video {video} of the batch: label {label} is outside the {classes} classes")]
     LabelOutOfRange {
-        /// Row in the batch.
+        /// The video's row in the batch.
         video: usize,
         /// The label.
         label: u32,
-        /// Number of classes.
+        /// The number of classes.
         classes: usize,
     },
     /// Two slices that belong together differ in length.
     #[error("{what}: expected {expected} values, found {found}")]
     Length {
-        /// Which slice.
+        /// The name of the slice.
         what: &'static str,
-        /// Its length if it fitted the others.
+        /// The length with which it would fit the others.
         expected: usize,
-        /// Its length.
+        /// The length that it has.
         found: usize,
     },
-    /// A number of classes or of kept pairs that cannot be.
+    /// The number of classes or of kept pairs is out of range.
     #[error(
         "{classes} classes with the {top_k} best of each video: both must be at least 1, and classes below 2^31"
     )]
     Config {
-        /// Number of classes asked for.
+        /// The number of classes that was asked for.
         classes: usize,
-        /// Number of pairs a video.
+        /// The number of pairs of a video that was asked for.
         top_k: usize,
     },
-    /// Two accumulators that count different things.
+    /// Two accumulators cannot be merged, because they count different things.
     #[error(
         "cannot merge scores of {other_classes} classes, best {other_top_k}, into {classes} classes, best {top_k}"
     )]
     Mismatch {
-        /// Classes of the receiver.
+        /// The classes of the accumulator that was to receive.
         classes: usize,
-        /// Pairs a video of the receiver.
+        /// The pairs of a video in the accumulator that was to receive.
         top_k: usize,
-        /// Classes of the other.
+        /// The classes of the other accumulator.
         other_classes: usize,
-        /// Pairs a video of the other.
+        /// The pairs of a video in the other accumulator.
         other_top_k: usize,
     },
-    /// Serialised scores that do not hold together.
+    /// The bytes are not those of an accumulator.
     #[error("serialised scores: {0}")]
     Wire(String),
 }

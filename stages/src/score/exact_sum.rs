@@ -1,12 +1,12 @@
-//! A sum of f32 values that does not depend on their order: integers per power of two.
+//! A sum of f32 values that does not depend on their order: it keeps one integer for each power of two.
 
-/// Exponents of finite f32 values: 0 (zero and subnormal) to 254.
+/// The number of exponents of finite f32 values: 0 (zero and subnormal) to 254.
 const EXPONENTS: usize = 255;
 
 /// An exact sum of finite f32 values.
 ///
-/// A finite f32 is an integer of at most 24 bits times 2^(e-150). One integer per exponent `e` adds them
-/// without rounding, so adding and merging commute. An i128 holds 2^103 of them.
+/// A finite f32 is an integer of at most 24 bits times 2^(e-150). One integer for each exponent `e` adds such values
+/// without rounding, so adding and merging commute. An i128 has room for the sum of 2^103 values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExactSum {
     bins: [i128; EXPONENTS],
@@ -17,7 +17,7 @@ impl ExactSum {
         Self { bins: [0; EXPONENTS] }
     }
 
-    /// Adds a finite value. An infinite or NaN one must have been refused before.
+    /// Adds a finite value. An infinite or NaN value must have been refused before.
     pub(super) fn add(&mut self, value: f32) {
         debug_assert!(value.is_finite());
         let bits = value.to_bits();
@@ -34,12 +34,13 @@ impl ExactSum {
         }
     }
 
-    /// The sum, rounded once per exponent in use, from small to large: one fixed value for one set of numbers.
+    /// The sum, rounded once for each exponent in use, from small to large. One set of numbers has one fixed value.
     pub(super) fn value(&self) -> f64 {
         let mut total = 0.0;
         for (exponent, &bin) in self.bins.iter().enumerate() {
             if bin != 0 {
-                // 2^(exponent - 150) as a double: always a normal number, so its bits can be written down.
+                // This is 2^(exponent - 150) as a double. It is always a normal number, so its bits can be written
+                // down.
                 let scale = f64::from_bits((exponent as u64 + 1023 - 150) << 52);
                 total += bin as f64 * scale;
             }
@@ -52,7 +53,7 @@ impl ExactSum {
         &self.bins
     }
 
-    /// The inverse of [`bins`](Self::bins); `None` when there are not as many as exponents.
+    /// The inverse of [`bins`](Self::bins). `None` when there are not as many bins as exponents.
     pub(super) fn from_bins(bins: &[i128]) -> Option<Self> {
         Some(Self { bins: bins.try_into().ok()? })
     }

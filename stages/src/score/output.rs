@@ -1,15 +1,16 @@
-//! Predictions as text: the challenge's CSV and JSON lines. The one law: what is written can be read back to
-//! the same ranking: best first, in the order given.
+//! Predictions as text: the challenge's CSV, and JSON lines.
+//!
+//! Law: the text can be read back to the same ranking, best first, in the order given.
 
 use std::fmt::Write as _;
 
-/// First line of the CSV, without its line end.
+/// The first line of the CSV, without its line end.
 pub const CSV_HEADER: &str = "VideoId,LabelConfidencePairs";
 
-/// A prediction that has no text.
+/// The reason why a prediction cannot be written as text.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OutputError {
-    /// A NaN or infinite score: six decimals cannot say it, nor can JSON.
+    /// A score is NaN or infinite, which neither the challenge's CSV nor JSON can express.
     #[error("video {id:?}: class {class} has score {score}, which is not finite")]
     NonFinite {
         /// The video.
@@ -23,10 +24,19 @@ pub enum OutputError {
 
 /// Appends one CSV row with its line end: `id,class score class score …`.
 ///
-/// `ranked` is what [`top_k`](super::top_k) gives. Scores have six decimals: those that round alike keep their
-/// order by place. An id with a comma, a quote or a line break is quoted as RFC 4180 says. On an error nothing
-/// is appended.
-pub fn csv_row(text: &mut String, id: &str, ranked: &[(u32, f32)]) -> Result<(), OutputError> {
+/// `ranked` is what [`top_k`](super::top_k) gives. Without `decimals` each score has the fewest digits that read back
+/// to the same f32, so metrics computed from the file equal those of the run. With `decimals` each score has that many
+/// digits behind the point, and scores that round alike keep their order by their places. An id with a comma, a quote
+/// or a line break is quoted as RFC 4180 says.
+///
+/// # Errors
+/// [`OutputError::NonFinite`] for a score that is not finite. Then nothing is appended.
+pub fn csv_row(
+    text: &mut String,
+    id: &str,
+    ranked: &[(u32, f32)],
+    decimals: Option<usize>,
+) -> Result<(), OutputError> {
     check(id, ranked)?;
     if id.contains(['"', ',', '\n', '\r']) {
         text.push('"');
@@ -37,7 +47,12 @@ pub fn csv_row(text: &mut String, id: &str, ranked: &[(u32, f32)]) -> Result<(),
     }
     for (place, (class, score)) in ranked.iter().enumerate() {
         let separator = if place == 0 { ',' } else { ' ' };
-        write!(text, "{separator}{class} {score:.6}").expect("a String takes any text");
+        match decimals {
+            Some(digits) => write!(text, "{separator}{class} {score:.digits$}"),
+            // The shortest form that reads back as the same f32 (`1e-5`, `0.25`).
+            None => write!(text, "{separator}{class} {score:?}"),
+        }
+        .expect("a String takes any text");
     }
     if ranked.is_empty() {
         text.push(',');
@@ -46,8 +61,11 @@ pub fn csv_row(text: &mut String, id: &str, ranked: &[(u32, f32)]) -> Result<(),
     Ok(())
 }
 
-/// Appends one JSON line: `{"id": "...", "classes": [...], "scores": [...]}`, scores with as many digits as give
-/// the same f32 again. On an error nothing is appended.
+/// Appends one JSON line: `{"id": "...", "classes": [...], "scores": [...]}`. Each score has the fewest digits that
+/// read back to the same f32.
+///
+/// # Errors
+/// [`OutputError::NonFinite`] for a score that is not finite. Then nothing is appended.
 pub fn json_line(text: &mut String, id: &str, ranked: &[(u32, f32)]) -> Result<(), OutputError> {
     check(id, ranked)?;
     text.push_str("{\"id\": ");
@@ -82,13 +100,23 @@ mod tests {
     #[test]
     fn rows_look_as_the_challenge_wants_them() {
         let mut text = format!("{CSV_HEADER}\n");
-        csv_row(&mut text, "abcd", &[(12, 0.9876543), (7, 0.25), (3861, 0.0000004)]).unwrap();
-        csv_row(&mut text, "a,\"b\"\nc", &[(1, 1.0)]).unwrap();
-        csv_row(&mut text, "none", &[]).unwrap();
-        assert_eq!(
-            text,
-            "VideoId,LabelConfidencePairs\nabcd,12 0.987654 7 0.250000 3861 0.000000\n\"a,\"\"b\"\"\nc\",1 1.000000\nnone,\n"
-        );
+        let ranked = [(12, 0.9876543), (7, 0.25), (3861, 0.0000004)];
+        csv_row(&mut text, "abcd", &ranked, None).unwrap();
+        csv_row(&mut text, "abcd", &ranked, Some(6)).unwrap();
+        csv_row(&mut text, "abcd", &ranked, Some(0)).unwrap();
+        csv_row(&mut text, "a,\"b\"\nc", &[(1, 1.0)], None).unwrap();
+        csv_row(&mut text, "none", &[], None).unwrap();
+        let lines = [
+            "VideoId,LabelConfidencePairs",
+            "abcd,12 0.9876543 7 0.25 3861 4e-7",
+            "abcd,12 0.987654 7 0.250000 3861 0.000000",
+            "abcd,12 1 7 0 3861 0",
+            "\"a,\"\"b\"\"",
+            "c\",1 1.0",
+            "none,",
+            "",
+        ];
+        assert_eq!(text, lines.join("\n"));
     }
 
     #[test]
@@ -101,7 +129,9 @@ mod tests {
             .collect();
         let ranked = top_k(&row, 300);
         let (mut csv, mut json) = (String::new(), String::new());
-        csv_row(&mut csv, "v", &ranked).unwrap();
+        csv_row(&mut csv, "v", &ranked, Some(6)).unwrap();
+        let mut exact = String::new();
+        csv_row(&mut exact, "v", &ranked, None).unwrap();
         json_line(&mut json, "v", &ranked).unwrap();
 
         let fields: Vec<&str> = csv.trim_end().strip_prefix("v,").unwrap().split(' ').collect();
@@ -115,6 +145,11 @@ mod tests {
         for (got, expected) in read.iter().zip(&ranked) {
             assert!((got.1 - f64::from(expected.1)).abs() <= 0.5e-6 + 1e-12);
         }
+
+        let fields: Vec<&str> = exact.trim_end().strip_prefix("v,").unwrap().split(' ').collect();
+        let read: Vec<(u32, f32)> =
+            fields.chunks(2).map(|pair| (pair[0].parse().unwrap(), pair[1].parse().unwrap())).collect();
+        assert_eq!(read, ranked);
 
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["id"], "v");
@@ -143,7 +178,7 @@ mod tests {
     fn a_score_without_text_is_refused() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut text = String::new();
-            let error = csv_row(&mut text, "v1", &[(0, 0.5), (9, bad)]).unwrap_err();
+            let error = csv_row(&mut text, "v1", &[(0, 0.5), (9, bad)], None).unwrap_err();
             assert!(error.to_string().contains("v1") && error.to_string().contains("class 9"), "{error}");
             assert!(json_line(&mut text, "v1", &[(9, bad)]).is_err());
             assert!(text.is_empty());

@@ -1,26 +1,28 @@
 //! The pool of (score, class, is-label) pairs behind GAP and mAP: 8 bytes a pair.
 //!
-//! The one law: a pool is a multiset. Whatever was pushed and merged in whatever order sorts to the same list.
+//! Law: a pool is a multiset. The same pairs sort to the same list, in whatever order they were pushed and merged.
 
 use rayon::slice::ParallelSliceMut as _;
 
 use super::average_precision::RankedSum;
 use super::select::{class_of, ordered_of};
 
-/// Pairs in a full chunk: half a MiB. Growing by chunks never holds a list twice, as a growing `Vec` does.
+/// The number of pairs in a full chunk, which takes half a MiB. A list that grows by chunks is never held twice, as a
+/// growing `Vec` is.
 const CHUNK: usize = 1 << 16;
 
-/// Pairs packed into integers: 32 bits of score in sortable form, 31 of class, 1 that says whether it is a label.
+/// Pairs that are packed into integers: 32 bits of the score in sortable form, 31 bits of the class, and 1 bit that
+/// says whether the class is a label.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
     chunks: Vec<Vec<u64>>,
 }
 
-/// Average precisions over a pool.
+/// The average precisions over a pool.
 pub(super) struct Precisions {
-    /// Over all pairs together.
+    /// The sum over all pairs together.
     pub(super) global: RankedSum,
-    /// Over the pairs of each class.
+    /// For each class, the sum over the pairs of that class.
     pub(super) per_class: Vec<RankedSum>,
 }
 
@@ -58,11 +60,11 @@ impl Pool {
         }
     }
 
-    /// Takes over the pairs of another pool; its full chunks move without a copy.
+    /// Takes over the pairs of another pool. Full chunks of the other pool move without a copy.
     pub(super) fn merge(&mut self, other: Self) {
         for chunk in other.chunks {
             if chunk.len() == CHUNK {
-                // In front of the last chunk, which may still have room.
+                // The chunk goes in front of the last chunk, which may still have room.
                 let at = self.chunks.len().saturating_sub(1);
                 self.chunks.insert(at, chunk);
             } else {
@@ -75,8 +77,8 @@ impl Pool {
         self.chunks.iter().map(Vec::as_slice)
     }
 
-    /// Sorts a copy once and walks it best first, for all pairs and for each class, each walk on a thread of its own
-    /// where there is one: both only read, so the threads change no bit.
+    /// Sorts a copy once and walks it twice, best first: once over all pairs and once by class. Where there is a second
+    /// thread, the two walks run at the same time. Both only read, so the threads change no bit of the result.
     pub(super) fn precisions(&self, classes: usize) -> Precisions {
         let mut pairs = Vec::with_capacity(self.len());
         self.chunks.iter().for_each(|chunk| pairs.extend_from_slice(chunk));
@@ -87,12 +89,13 @@ impl Pool {
     }
 }
 
-/// The pairs of `group` that are labels.
+/// The number of pairs of `group` that are labels.
 fn labelled(group: &[u64]) -> u64 {
     group.iter().map(|pair| pair & 1).sum()
 }
 
-/// Over all sorted pairs: those of equal score form one group. The sort is ascending; groups come off the end.
+/// The sum over all sorted pairs. Pairs of equal score form one group. The sort is ascending, so groups come off the
+/// end.
 fn over_all(sorted: &[u64]) -> RankedSum {
     let mut sum = RankedSum::default();
     for group in sorted.chunk_by(|&a, &b| packed_score(a) == packed_score(b)).rev() {
@@ -101,10 +104,11 @@ fn over_all(sorted: &[u64]) -> RankedSum {
     sum
 }
 
-/// Over the sorted pairs of each class: within a score, pairs of one class are neighbours and form a group of it.
+/// The sums over the sorted pairs of each class. Within one score, the pairs of one class are neighbours and form a
+/// group.
 fn over_classes(sorted: &[u64], classes: usize) -> Vec<RankedSum> {
     let mut sums = vec![RankedSum::default(); classes];
-    // All but the lowest bit, which says whether it is a label.
+    // All bits count except the lowest, which says whether the pair is a label.
     for group in sorted.chunk_by(|&a, &b| a >> 1 == b >> 1).rev() {
         sums[packed_class(group[0]) as usize].tie(group.len() as u64, labelled(group));
     }

@@ -1,15 +1,20 @@
-//! The k best classes of one video. The one law: best first, equal scores by lower class, NaN last.
+//! The k best classes of one video.
+//!
+//! Law: the best class comes first, among equal scores the lower class comes first, and NaN comes last.
 
-/// Above this many, sorting beats inserting into a short sorted list. Not measured closely: real k is 20.
+/// The largest k for which classes are inserted into a short sorted list. For a larger k, sorting is faster. The limit
+/// was not measured closely, because k is 20 in practice.
 const INSERTION_LIMIT: usize = 64;
 
-/// Scores looked at together; a power of two that the compiler turns into a few vector comparisons.
+/// The number of scores that are compared together: a power of two, which the compiler turns into a few vector
+/// comparisons.
 const LANES: usize = 16;
 
-/// The `k` best classes of `row` (index = class) with their scores: best first, ties by lower class.
+/// The `k` best classes of `row` with their scores, best first. The index in `row` is the class. Among equal scores,
+/// the lower class comes first.
 ///
-/// Fewer when the row is shorter. -0 equals 0. NaN ranks below every number, so it appears only when numbers
-/// run out; [`Accumulator::add`](super::Accumulator::add) and [`output`](super::output) refuse it.
+/// A row shorter than `k` gives fewer classes. -0 equals 0. NaN ranks below every number, so it appears only when
+/// numbers run out. [`Accumulator::add`](super::Accumulator::add) and [`output`](super::output) refuse it.
 pub fn top_k(row: &[f32], k: usize) -> Vec<(u32, f32)> {
     let mut keys = Vec::new();
     select(row, k, &mut keys);
@@ -40,7 +45,7 @@ pub(super) fn select(row: &[f32], k: usize, best: &mut Vec<u64>) {
     let mut first = k;
     for lanes in row[k..].chunks(LANES) {
         let floor = row[class_of(best[k - 1]) as usize];
-        // A later class with an equal score ranks below, so only a greater score can enter; NaN is below all.
+        // A later class with an equal score ranks below, so only a greater score can enter. NaN is below all scores.
         if floor.is_nan() || lanes.iter().fold(false, |any, &score| any | (score > floor)) {
             for (&score, class) in lanes.iter().zip(first as u32..) {
                 let candidate = key(score, class);
@@ -55,7 +60,7 @@ pub(super) fn select(row: &[f32], k: usize, best: &mut Vec<u64>) {
     }
 }
 
-/// A number whose order is the ranking: higher score first, then lower class.
+/// A number by whose order classes are ranked: a higher score first, then a lower class.
 pub(super) fn key(score: f32, class: u32) -> u64 {
     u64::from(ordered(score)) << 32 | u64::from(!class)
 }
@@ -70,8 +75,8 @@ pub(super) fn ordered_of(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-/// The bits of a score, changed so that they compare as integers in the order of the scores:
-/// NaN 0, then -inf to inf. -0 becomes 0.
+/// The bits of a score, changed so that they compare as integers in the order of the scores. NaN becomes 0 and so comes
+/// lowest, followed by -inf to inf. -0 becomes the same as 0.
 pub(super) fn ordered(score: f32) -> u32 {
     if score.is_nan() {
         return 0;
@@ -84,7 +89,7 @@ pub(super) fn ordered(score: f32) -> u32 {
 mod tests {
     use super::*;
 
-    /// The definition: sort everything.
+    /// The plain definition: sorts everything.
     fn plain(row: &[f32], k: usize) -> Vec<u32> {
         let mut classes: Vec<u32> = (0..row.len() as u32).collect();
         classes.sort_by(|&a, &b| {

@@ -1,6 +1,11 @@
-//! An accumulator as bytes, so that ranks can send theirs to one place. Little-endian, one layout:
-//! classes, top_k, videos, hits (u64 each) · count of (labels, matched) pairs, then the pairs (u64) · positives
-//! per class (u64) · loss bins (i128) · count of pool pairs, then the pairs (u64).
+//! An accumulator as bytes, so that ranks can send their accumulators to one place.
+//!
+//! The layout is little-endian. These parts follow one another:
+//! 1. classes, top_k, videos and hits, each a u64;
+//! 2. the number of (labels, matched) pairs, then the pairs, in u64;
+//! 3. the positives of each class, in u64;
+//! 4. the bins of the loss, in i128;
+//! 5. the number of pairs in the pool, then the pairs, in u64.
 
 use super::accumulator::Accumulator;
 use super::error::ScoreError;
@@ -8,8 +13,8 @@ use super::exact_sum::ExactSum;
 use super::pool::packed_class;
 
 impl Accumulator {
-    /// The whole state as bytes; equal sets of videos may differ in the order of their pool, not in
-    /// what [`finish`](Self::finish) gives.
+    /// The whole state as bytes. Equal sets of videos may differ in the order of their pools, but not in what
+    /// [`finish`](Self::finish) gives.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(8 * (self.pool.len() + self.classes + 600));
         let mut put = |value: u64| bytes.extend_from_slice(&value.to_le_bytes());
@@ -33,11 +38,14 @@ impl Accumulator {
     }
 
     /// The inverse of [`to_bytes`](Self::to_bytes).
+    ///
+    /// # Errors
+    /// [`ScoreError::Wire`] when the bytes are not those of an accumulator.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ScoreError> {
         let mut words = Words { rest: bytes };
         let classes = words.size("classes")?;
         let top_k = words.size("top_k")?;
-        // Before anything is allocated for them, that many classes must fit what is there.
+        // Before anything is allocated for the classes, as many positives must fit into the bytes that are there.
         words.must_hold(classes, "positives")?;
         let mut scores = Self::new(classes, top_k)?;
         scores.videos = words.next("videos")?;

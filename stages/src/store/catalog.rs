@@ -1,5 +1,7 @@
-//! The checkpoints of a run: which there are, which is the newest, which the best, which may go. The one law: the
-//! newest complete checkpoint is never removed, and an incomplete one is never taken for complete.
+//! The catalog of a run's checkpoints: which checkpoints there are, which is the newest, which is the best, and which
+//! may be removed.
+//!
+//! Law: the newest complete checkpoint is never removed, and an incomplete one is never taken for complete.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,32 +9,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::atomic::{sync_directory, sync_parent, temporary_name, write_file};
-use super::checkpoint::remove;
 use super::error::StoreError;
 use super::manifest::{LaterMetrics, MANIFEST, METRICS, Manifest, json_metrics};
 use super::sealed;
+use crate::io::{self, hidden_name, sync_directory, sync_parent};
 
-/// Name of the symbolic link to the best checkpoint.
+/// The name of the symbolic link to the best checkpoint.
 pub const BEST: &str = "best";
-/// Where a run directory keeps its checkpoints.
+/// The folder of a run directory that holds its checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// A directory named like a checkpoint.
+/// A directory that is named like a checkpoint.
 #[derive(Debug)]
 pub struct Entry {
-    /// From its name.
+    /// The step, from the name of the directory.
     pub step: u64,
-    /// Where it is.
+    /// The path of the directory.
     pub path: PathBuf,
-    /// Metrics written with it or recorded later; empty when there is a problem.
+    /// The metrics that were written with the checkpoint or recorded later. Empty when there is a problem.
     pub metrics: BTreeMap<String, f64>,
-    /// Why it is not complete. Found without reading tensors: the manifest, the later metrics, all lengths.
+    /// The reason why the checkpoint is not complete. It is found without reading tensors: from the manifest, the later
+    /// metrics and the lengths of all files.
     pub problem: Option<StoreError>,
 }
 
 impl Entry {
-    /// Whether all files are there at full length.
+    /// Whether all files are there at their full length.
     pub fn is_complete(&self) -> bool {
         self.problem.is_none()
     }
@@ -41,14 +43,14 @@ impl Entry {
 /// The checkpoint that a path stands for.
 #[derive(Debug)]
 pub struct Found {
-    /// Its directory.
+    /// The directory of the checkpoint.
     pub path: PathBuf,
-    /// Newer ones that were passed over because they are not complete: worth a warning.
+    /// Newer checkpoints that were passed over because they are not complete, which is worth a warning.
     pub skipped: Vec<Entry>,
 }
 
-/// Finds the checkpoint that `path` stands for: itself if it is one, else the complete one with the highest step
-/// in it or in its `checkpoints` (a run directory).
+/// Finds the checkpoint that `path` stands for. That is `path` itself if it is a checkpoint. Otherwise it is the
+/// complete checkpoint with the highest step in `path`, or in its folder `checkpoints` if `path` is a run directory.
 pub fn find(path: &Path) -> Result<Found, StoreError> {
     if path.is_file() {
         return Err(StoreError::format(path, "a file, not a checkpoint directory"));
@@ -56,7 +58,7 @@ pub fn find(path: &Path) -> Result<Found, StoreError> {
     if !path.is_dir() {
         return Err(StoreError::Missing { path: path.to_owned() });
     }
-    // By its name too: a checkpoint without a manifest is damaged, not an empty collection.
+    // The name counts too: a checkpoint without a manifest is damaged, and is not an empty collection.
     if path.join(MANIFEST).exists() || path.file_name().and_then(OsStr::to_str).and_then(step_of).is_some() {
         return Ok(Found { path: path.to_owned(), skipped: Vec::new() });
     }
@@ -65,7 +67,7 @@ pub fn find(path: &Path) -> Result<Found, StoreError> {
         entries = list(&path.join(CHECKPOINTS))?;
     }
     let Some(newest) = entries.iter().rposition(Entry::is_complete) else {
-        // The newest's problem says more than that there is none.
+        // The problem of the newest checkpoint says more than that there is no checkpoint.
         let problem = entries.pop().and_then(|entry| entry.problem);
         return Err(problem.unwrap_or_else(|| StoreError::Missing { path: path.to_owned() }));
     };
@@ -74,11 +76,15 @@ pub fn find(path: &Path) -> Result<Found, StoreError> {
     Ok(Found { path: newest.path, skipped })
 }
 
-/// Lists the checkpoints in `directory`, lowest step first. Temporary names and the `best` link are no entries.
+/// Whether a directory is a checkpoint, or holds checkpoints itself or in its folder `checkpoints`.
+pub fn is_checkpoint(path: &Path) -> bool {
+    path.is_dir() && !matches!(find(path), Err(StoreError::Missing { .. }))
+}
+
+/// Lists the checkpoints in `directory`, lowest step first. Temporary names and the `best` link are left out.
 pub fn list(directory: &Path) -> Result<Vec<Entry>, StoreError> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(directory).map_err(StoreError::read(directory))? {
-        let path = entry.map_err(StoreError::read(directory))?.path();
+    for path in io::list(directory).map_err(StoreError::read(directory))? {
         let Some(step) = path.file_name().and_then(OsStr::to_str).and_then(step_of) else { continue };
         if path.is_dir() {
             let (metrics, problem) = match examine(&path, step) {
@@ -92,9 +98,9 @@ pub fn list(directory: &Path) -> Result<Vec<Entry>, StoreError> {
     Ok(entries)
 }
 
-/// Records metrics of a checkpoint that became known after it was written, over those of the same name.
+/// Records metrics of a checkpoint that became known after it was written. They replace metrics of the same names.
 ///
-/// They go to `metrics.json`, replaced whole; the manifest keeps its bytes.
+/// The metrics go to `metrics.json`, which is replaced as a whole. The manifest keeps its bytes.
 pub fn record_metrics(
     directory: &Path,
     step: u64,
@@ -108,11 +114,12 @@ pub fn record_metrics(
     let mut later = LaterMetrics::read(&checkpoint)?;
     later.metrics.extend(json_metrics(metrics));
     let path = checkpoint.join(METRICS);
-    write_file(&path, &sealed::seal(&later, &path)?)
+    Ok(io::write_file(&path, &sealed::seal(&later, &path)?)?)
 }
 
-/// Points the link `best` at the complete checkpoint with the best value of `metric`; of equal ones at the
-/// earliest. Returns its step; `None`, and no change, when none has the metric (NaN is none).
+/// Points the link `best` to the complete checkpoint with the best value of `metric`, and among equal ones to the
+/// earliest. Returns the step of that checkpoint. When no checkpoint has the metric (NaN does not count), this returns
+/// `None` and changes nothing.
 pub fn mark_best(directory: &Path, metric: &str, bigger_is_better: bool) -> Result<Option<u64>, StoreError> {
     let _alone = alone();
     let entries = list(directory)?;
@@ -122,7 +129,7 @@ pub fn mark_best(directory: &Path, metric: &str, bigger_is_better: bool) -> Resu
     if fs::read_link(&link).is_ok_and(|there| there == Path::new(&name)) {
         return Ok(Some(best.step));
     }
-    let temporary = temporary_name(&link, "tmp")?;
+    let temporary = hidden_name(&link, "tmp")?;
     #[cfg(unix)]
     let linked = std::os::unix::fs::symlink(&name, &temporary);
     #[cfg(windows)]
@@ -133,14 +140,21 @@ pub fn mark_best(directory: &Path, metric: &str, bigger_is_better: bool) -> Resu
         let _ = remove(&temporary);
         return Err(StoreError::write(&link)(source));
     }
-    sync_directory(directory)?;
+    sync_directory(directory).map_err(StoreError::write(directory))?;
     Ok(Some(best.step))
+}
+
+/// The step of the checkpoint to which the link `best` points. `None` where there is no such link.
+pub fn marked_best(directory: &Path) -> Option<u64> {
+    let link = fs::read_link(directory.join(BEST)).ok()?;
+    link.file_name().and_then(OsStr::to_str).and_then(step_of)
 }
 
 /// Removes old checkpoints and returns their paths.
 ///
-/// Kept: the `keep_last` newest complete ones (at least one), the best by `keep_best` (metric, bigger is
-/// better), the one that `best` points to, and every incomplete one, for its owner to look at.
+/// These checkpoints are kept: the `keep_last` newest complete ones (at least one), the best one by `keep_best`
+/// (metric, whether bigger is better), the one that `best` points to, and every incomplete one, for its owner to look
+/// at.
 pub fn prune(
     directory: &Path,
     keep_last: usize,
@@ -150,14 +164,12 @@ pub fn prune(
     let entries = list(directory)?;
     let best =
         keep_best.and_then(|(metric, bigger)| best_of(&entries, metric, bigger)).map(|entry| entry.step);
-    let linked = fs::read_link(directory.join(BEST)).ok();
-    let linked = linked.as_deref().and_then(Path::file_name).and_then(OsStr::to_str).and_then(step_of);
-    let kept = [best, linked];
+    let kept = [best, marked_best(directory)];
     let mut removed = Vec::new();
     for entry in entries.iter().rev().filter(|entry| entry.is_complete()).skip(keep_last.max(1)) {
         if !kept.contains(&Some(entry.step)) {
-            // Renamed first: a crash half-way must not leave half a checkpoint under its name.
-            let gone = temporary_name(&entry.path, "gone")?;
+            // The directory is renamed first, because a crash half-way must not leave half a checkpoint under its name.
+            let gone = hidden_name(&entry.path, "gone")?;
             fs::rename(&entry.path, &gone).map_err(StoreError::write(&entry.path))?;
             remove(&gone)?;
             removed.push(entry.path.clone());
@@ -165,14 +177,14 @@ pub fn prune(
     }
     removed.reverse();
     if !removed.is_empty() {
-        sync_directory(directory)?;
+        sync_directory(directory).map_err(StoreError::write(directory))?;
     }
     Ok(removed)
 }
 
-/// Takes a damaged checkpoint out of the list: it is renamed to `step-….damaged` (or `.damaged-2` and so on) for its
-/// owner to look at, so that it counts neither as the newest nor among those to keep. Returns the new path. A `best`
-/// link to it goes.
+/// Takes a damaged checkpoint out of the list. It is renamed to `step-….damaged` (or `.damaged-2` and so on) for its
+/// owner to look at. It then counts neither as the newest nor among those to keep, and a `best` link to it is removed.
+/// Returns the new path.
 pub fn set_aside(checkpoint: &Path) -> Result<PathBuf, StoreError> {
     let _alone = alone();
     let name = checkpoint.file_name().and_then(OsStr::to_str).filter(|name| step_of(name).is_some());
@@ -188,16 +200,23 @@ pub fn set_aside(checkpoint: &Path) -> Result<PathBuf, StoreError> {
     if fs::read_link(&link).is_ok_and(|there| there == Path::new(name)) {
         remove(&link)?;
     }
-    sync_parent(checkpoint)?;
+    sync_parent(checkpoint).map_err(StoreError::write(checkpoint))?;
     Ok(aside)
 }
 
-/// Keeps the threads of this process from changing checkpoints at the same time: cleaning up must not meet
-/// another's unfinished directory, nor recording metrics a removal.
+/// A lock that keeps the threads of this process from changing checkpoints at the same time. Cleaning up must not meet
+/// the unfinished directory of another thread, and recording metrics must not meet a removal.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static CHANGING: Mutex<()> = Mutex::new(());
-    // Guards no data, so a panic while it was held left nothing half-done here.
+    // The lock guards no data, so a panic while it was held left nothing half-done here.
     CHANGING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a directory with everything in it, or a symbolic link.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+        .map_err(StoreError::write(path))
 }
 
 /// The name of a checkpoint's directory.

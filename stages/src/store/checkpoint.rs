@@ -1,7 +1,9 @@
-//! A checkpoint: one directory `step-00000540` with everything that training needs to go on bit for bit. The
-//! one law: equal state gives equal bytes in every file, and a directory under its final name is complete.
+//! Checkpoints: a checkpoint is a directory such as `step-00000540` with everything that training needs to continue bit
+//! for bit.
 //!
-//! One process writes to a checkpoints directory at a time; its threads may all save.
+//! Laws: equal states give equal bytes in every file. A directory under its final name is complete.
+//!
+//! Only one process at a time writes to a directory of checkpoints. All of its threads may save.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,83 +14,83 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::atomic::{sync_directory, sync_parent, temporary_name};
-use super::catalog;
+use super::catalog::{self, remove};
 use super::error::StoreError;
 use super::hashed::Hashed;
 use super::manifest::{
     FORMAT, FileInfo, GRAPH, MANIFEST, MOMENTS, Manifest, WEIGHTS, check_content, json_metrics, read_listed,
 };
 use super::{sealed, tensors};
+use crate::io::{self, hidden_name, sync_directory, sync_parent};
 
 const BUFFER: usize = 1 << 18;
 
-/// State of training after a step.
+/// The state of training after a step.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// Steps done; names the directory.
+    /// The number of steps done, which names the directory.
     pub step: u64,
-    /// Epoch that the next example belongs to.
+    /// The epoch that the next example belongs to.
     pub epoch: u64,
-    /// Examples seen, over all epochs.
+    /// The number of examples seen, over all epochs.
     pub samples: u64,
-    /// Updates of the optimizer (its bias correction counts them).
+    /// The number of updates of the optimizer, whose bias correction counts them.
     pub updates: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Where the data goes on; belongs to the stages that read.
+    /// The place at which the data continue. It belongs to the stages that read.
     pub cursor: Value,
     /// Configuration of the model.
     pub model: Value,
     /// Text of the resolved graph.
     pub graph: String,
-    /// Weights by the names of the numeric specification, running statistics and input scale with them.
+    /// The weights by name, with running statistics and the input scale among them.
     pub weights: Vec<(String, Tensor)>,
-    /// Moments of the optimizer: `first.NAME` and `second.NAME`.
+    /// The moments of the optimizer, by the names `first.NAME` and `second.NAME`.
     pub moments: Vec<(String, Tensor)>,
-    /// Metrics known by now, by name. Not finite: stored as null, read back as NaN.
+    /// The metrics that are known by now, by name. A number that is not finite is stored as null and read back as NaN.
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// Saves a checkpoint below `directory` (created if need be) and returns its path.
+/// Saves a checkpoint below `directory`, which is created if need be, and returns its path.
 ///
-/// Everything goes to a hidden directory first, is flushed to the disk and renamed. What an earlier crash left
-/// behind is removed. A checkpoint of the same step is replaced; if it holds the same bytes it stays, with the
-/// metrics recorded for it since.
+/// Everything goes to a hidden directory first, is flushed to the disk, and is then renamed. What an earlier crash left
+/// behind is removed. A checkpoint of the same step is replaced. If it holds the same bytes, it stays, with the metrics
+/// that were recorded for it since.
 pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf, StoreError> {
     let _alone = catalog::alone();
     if !directory.is_dir() {
-        fs::create_dir_all(directory).map_err(StoreError::write(directory))?;
-        sync_parent(directory)?;
+        io::create_directories(directory).map_err(StoreError::write(directory))?;
+        sync_parent(directory).map_err(StoreError::write(directory))?;
     }
     clean(directory)?;
     let target = directory.join(catalog::directory_name(checkpoint.step));
     let unfinished = Unfinished::create(&target)?;
     let manifest = write_files(&unfinished.path, &target, checkpoint)?;
-    sync_directory(&unfinished.path)?;
+    sync_directory(&unfinished.path).map_err(StoreError::write(&target))?;
     if target.symlink_metadata().is_ok() {
-        if fs::read(target.join(MANIFEST)).is_ok_and(|there| there == manifest) && verify(&target).is_ok() {
+        if io::read(&target.join(MANIFEST)).is_ok_and(|there| there == manifest) && verify(&target).is_ok() {
             return Ok(target);
         }
         // A crash between the two renames leaves this step without a name until the next save puts it back.
-        let old = temporary_name(&target, "old")?;
+        let old = hidden_name(&target, "old")?;
         fs::rename(&target, &old).map_err(StoreError::write(&target))?;
         fs::rename(&unfinished.path, &target).map_err(StoreError::write(&target))?;
-        sync_directory(directory)?;
+        sync_directory(directory).map_err(StoreError::write(directory))?;
         remove(&old)?;
     } else {
         fs::rename(&unfinished.path, &target).map_err(StoreError::write(&target))?;
-        sync_directory(directory)?;
+        sync_directory(directory).map_err(StoreError::write(directory))?;
     }
     Ok(target)
 }
 
-/// Loads the checkpoint that [`find`](super::find) finds at `path`: a checkpoint, a directory of them or a run
-/// directory. Every checksum is verified; tensors come to the host, sorted by name.
+/// Loads the checkpoint that [`find`](super::find) finds at `path`, which is a checkpoint, a directory of checkpoints
+/// or a run directory. Every checksum is verified. Tensors are loaded into host memory, sorted by name.
 pub fn load(path: &Path) -> Result<Checkpoint, StoreError> {
     let directory = catalog::find(path)?.path;
     let manifest = Manifest::read(&directory)?;
-    // Cheap, and finds most damage before gigabytes are read.
+    // This check is cheap, and finds most damage before gigabytes are read.
     manifest.check_lengths(&directory)?;
     let graph = directory.join(GRAPH);
     let text = read_listed(&graph)?;
@@ -110,13 +112,13 @@ pub fn load(path: &Path) -> Result<Checkpoint, StoreError> {
     })
 }
 
-/// Reads every byte of what is at `path` and compares checksums, without keeping anything: a checkpoint as in
-/// [`load`], or a bare `.safetensors` file, which has no checksum and is checked for its structure only.
-/// Returns the checked files with their lengths.
+/// Reads every byte at `path` and compares checksums, without keeping anything. `path` is a checkpoint as in [`load`],
+/// or a bare `.safetensors` file, which has no checksum and of which only the structure is checked. Returns the checked
+/// files with their lengths.
 pub fn verify(path: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     if path.is_file() {
-        tensors::read_infos(path)?;
-        let length = fs::metadata(path).map_err(StoreError::read(path))?.len();
+        tensors::read_infos(path).map_err(|error| error.alone(path))?;
+        let (_, length) = io::kind_and_length(path).map_err(StoreError::read(path))?;
         return Ok(vec![(path.to_owned(), length)]);
     }
     let directory = catalog::find(path)?.path;
@@ -127,7 +129,7 @@ pub fn verify(path: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     let mut buffer = vec![0; BUFFER];
     for (name, &expected) in &manifest.files {
         let path = directory.join(name);
-        let mut reader = Hashed::new(File::open(&path).map_err(StoreError::read(&path))?);
+        let mut reader = Hashed::new(io::open(&path).map_err(StoreError::read(&path))?.reader);
         while reader.read(&mut buffer).map_err(StoreError::read(&path))? > 0 {}
         check_content(&path, reader.info(), expected)?;
         checked.push((path, expected.bytes));
@@ -135,15 +137,15 @@ pub fn verify(path: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     Ok(checked)
 }
 
-/// Removes what a crash left in a checkpoints directory that no other process writes to; a checkpoint that was being
-/// replaced gets its name back. [`save`] does so too; before a resume it makes the newest one visible.
+/// Removes what a crash left in a directory of checkpoints that no other process writes to. A checkpoint that was being
+/// replaced gets its name back. [`save`] does the same. Before a resume, this makes the newest checkpoint visible.
 pub fn recover(directory: &Path) -> Result<(), StoreError> {
     let _alone = catalog::alone();
     if directory.is_dir() { clean(directory) } else { Ok(()) }
 }
 
-/// Writes all files of a checkpoint into `directory` and returns the bytes of the manifest.
-/// Errors name the file as it would be called below `target`.
+/// Writes all files of a checkpoint into `directory`, and returns the bytes of the manifest. Errors name a file by the
+/// path that it would have below `target`.
 fn write_files(directory: &Path, target: &Path, checkpoint: &Checkpoint) -> Result<Vec<u8>, StoreError> {
     let mut files = BTreeMap::new();
     for (name, list) in [(WEIGHTS, &checkpoint.weights), (MOMENTS, &checkpoint.moments)] {
@@ -180,7 +182,7 @@ fn write_files(directory: &Path, target: &Path, checkpoint: &Checkpoint) -> Resu
 }
 
 fn create(path: &Path, shown: &Path) -> Result<BufWriter<File>, StoreError> {
-    let file = File::create_new(path).map_err(StoreError::write(shown))?;
+    let file = io::create_new(path).map_err(StoreError::write(shown))?;
     Ok(BufWriter::with_capacity(BUFFER, file))
 }
 
@@ -189,10 +191,9 @@ fn finish(file: BufWriter<File>, shown: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(StoreError::write(shown))
 }
 
-/// Removes what a crash left in a checkpoints directory; a checkpoint that was being replaced gets its name back.
+/// Removes what a crash left in a directory of checkpoints. A checkpoint that was being replaced gets its name back.
 fn clean(directory: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(directory).map_err(StoreError::read(directory))? {
-        let path = entry.map_err(StoreError::read(directory))?.path();
+    for path in io::list(directory).map_err(StoreError::read(directory))? {
         let Some((name, kind)) = path.file_name().and_then(OsStr::to_str).and_then(leftover) else {
             continue;
         };
@@ -206,7 +207,7 @@ fn clean(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Splits a temporary name into the final name and its kind, if it is one that this module or the catalog makes.
+/// Splits a temporary name into the final name and its kind, if this module or the catalog makes such names.
 fn leftover(name: &str) -> Option<(&str, &str)> {
     let (name, rest) = name.strip_prefix('.')?.rsplit_once('.')?;
     let (kind, _) = rest.split_once('-')?;
@@ -214,21 +215,14 @@ fn leftover(name: &str) -> Option<(&str, &str)> {
     (ours && ["tmp", "old", "gone"].contains(&kind)).then_some((name, kind))
 }
 
-/// Removes a directory with all in it, or a symbolic link.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    let is_directory = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) }
-        .map_err(StoreError::write(path))
-}
-
-/// A directory that is removed unless it has been renamed.
+/// A directory that is removed when this is dropped, unless it was renamed.
 struct Unfinished {
     path: PathBuf,
 }
 
 impl Unfinished {
     fn create(target: &Path) -> Result<Self, StoreError> {
-        let path = temporary_name(target, "tmp")?;
+        let path = hidden_name(target, "tmp")?;
         fs::create_dir(&path).map_err(StoreError::write(target))?;
         Ok(Self { path })
     }
@@ -236,7 +230,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Not there any more after the rename. If removing fails the next save tries again.
+        // After the rename, the directory is no longer there. If removing it fails, the next save tries again.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -1,7 +1,6 @@
-//! What a checkpoint or weights file holds, told from its manifest and headers: no tensor is read.
+//! A description of a checkpoint or a weights file, made from its manifest and headers. No tensor is read.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,56 +10,57 @@ use super::catalog;
 use super::error::StoreError;
 use super::manifest::{FileInfo, GRAPH, MOMENTS, Manifest, WEIGHTS, read_listed};
 use super::tensors::{TensorInfo, read_infos};
+use crate::io;
 
-/// Endings of tensors that are stored with the weights but not trained.
+/// The endings of the names of tensors that are stored with the weights but not trained.
 const BUFFERS: [&str; 3] = [".running_mean", ".running_var", ".rgb_scale"];
 
-/// What is stored at a path.
+/// The description of what is stored at a path.
 #[derive(Debug, Clone, Serialize)]
 pub struct Description {
     /// The checkpoint directory or weights file.
     pub path: PathBuf,
-    /// Bytes of the files described.
+    /// The bytes of the files that are described.
     pub bytes: u64,
-    /// `None` for a bare weights file.
+    /// The checkpoint's own data; `None` for a bare weights file.
     pub checkpoint: Option<CheckpointInfo>,
     /// The weights, by name.
     pub weights: Vec<TensorInfo>,
-    /// The optimizer's moments, by name; empty for a bare weights file.
+    /// The optimizer's moments, by name. Empty for a bare weights file.
     pub moments: Vec<TensorInfo>,
 }
 
 /// What a checkpoint says about itself.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckpointInfo {
-    /// Layout of the directory.
+    /// The layout of the directory.
     pub format: u32,
-    /// The version that wrote it.
+    /// The version of Framewise that wrote the checkpoint.
     pub framewise: String,
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
-    /// Epoch of the next example.
+    /// The epoch of the next example.
     pub epoch: u64,
-    /// Examples seen.
+    /// The number of examples seen.
     pub samples: u64,
-    /// Updates of the optimizer.
+    /// The number of updates of the optimizer.
     pub updates: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Where the data goes on.
+    /// The place at which the data continue.
     pub cursor: Value,
     /// Configuration of the model.
     pub model: Value,
     /// Text of the resolved graph.
     pub graph: String,
-    /// Metrics written with it or recorded later.
+    /// The metrics that were written with the checkpoint or recorded later.
     pub metrics: BTreeMap<String, f64>,
-    /// Files with sizes and checksums.
+    /// The files, with their sizes and checksums.
     pub files: BTreeMap<String, FileInfo>,
 }
 
 impl Description {
-    /// Trained parameters: elements of all weights but running statistics and the input scale.
+    /// The number of trained parameters: the elements of all weights except running statistics and the input scale.
     pub fn parameter_count(&self) -> u64 {
         let trained = |tensor: &&TensorInfo| !BUFFERS.iter().any(|ending| tensor.name.ends_with(ending));
         self.weights.iter().filter(trained).map(TensorInfo::elements).sum()
@@ -69,11 +69,11 @@ impl Description {
 
 /// Describes a `.safetensors` file, or the checkpoint that [`find`](super::find) finds at `path`.
 ///
-/// Checksums of tensors are not read: [`verify`](super::verify) does that.
+/// Checksums of tensors are not verified here; [`verify`](super::verify) does that.
 pub fn describe(path: &Path) -> Result<Description, StoreError> {
     if path.is_file() {
-        let bytes = fs::metadata(path).map_err(StoreError::read(path))?.len();
-        let weights = read_infos(path)?;
+        let (_, bytes) = io::kind_and_length(path).map_err(StoreError::read(path))?;
+        let weights = read_infos(path).map_err(|error| error.alone(path))?;
         return Ok(Description {
             path: path.to_owned(),
             bytes,

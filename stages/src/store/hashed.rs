@@ -1,10 +1,10 @@
-//! Counts and checks what passes through a reader or a writer, so that no byte is read twice for its checksum.
+//! Checksums of what passes through a reader or a writer, so that no byte is read twice for its checksum.
 
 use std::io::{self, Read, Write};
 
 use super::manifest::FileInfo;
 
-/// Wraps a reader or writer and keeps the CRC-32C and number of the bytes that passed.
+/// A wrapper around a reader or a writer that keeps the CRC-32C and the number of the bytes that passed.
 pub(super) struct Hashed<T> {
     inner: T,
     info: FileInfo,

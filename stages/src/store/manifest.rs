@@ -1,9 +1,8 @@
-//! The manifest of a checkpoint: where training stands, and the size and checksum of every other file.
+//! The manifest of a checkpoint: the state of training, and the size and checksum of every other file.
 //!
-//! It holds no time, host or path, so equal training gives equal bytes.
+//! Law: equal training gives equal bytes. The manifest therefore holds no time, no host and no path.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use super::error::StoreError;
 use super::sealed;
+use crate::io;
 
 /// The layout that this version writes and reads.
 pub(super) const FORMAT: u32 = 1;
@@ -22,22 +22,22 @@ pub(super) const GRAPH: &str = "graph.toml";
 /// The files that a manifest must list.
 pub(super) const FILES: [&str; 3] = [GRAPH, MOMENTS, WEIGHTS];
 
-/// Size and checksum of a file.
+/// The size and checksum of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileInfo {
-    /// Length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
-    /// CRC-32C (Castagnoli) of its bytes.
+    /// The CRC-32C (Castagnoli) of the file's bytes.
     pub crc32c: u32,
 }
 
-/// `manifest.json`.
+/// The content of `manifest.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     pub(super) format: u32,
-    /// The version that wrote it.
+    /// The version of Framewise that wrote the checkpoint.
     pub(super) framewise: String,
     pub(super) step: u64,
     pub(super) epoch: u64,
@@ -50,7 +50,7 @@ pub(super) struct Manifest {
     pub(super) files: BTreeMap<String, FileInfo>,
 }
 
-/// `metrics.json`: metrics that became known after the checkpoint was written.
+/// The content of `metrics.json`: the metrics that became known after the checkpoint was written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LaterMetrics {
@@ -62,7 +62,7 @@ impl Manifest {
     pub(super) fn read(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(MANIFEST);
         let bytes = read_listed(&path)?;
-        // The format first: another one may have other keys.
+        // The format is looked at first, because another format may have other keys.
         let value: Value = sealed::open(&bytes, &path)?;
         if value["format"] != FORMAT {
             let why = format!("checkpoint format {}; this version reads {FORMAT}", value["format"]);
@@ -78,7 +78,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Checks without reading them that all files are there at their full length.
+    /// Checks that all files are there at their full length, without reading them.
     pub(super) fn check_lengths(&self, directory: &Path) -> Result<(), StoreError> {
         for (name, info) in &self.files {
             let path = directory.join(name);
@@ -87,7 +87,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The metrics written with the checkpoint, and over them those recorded later.
+    /// The metrics that were written with the checkpoint or recorded later. Later ones replace earlier ones.
     pub(super) fn all_metrics(&self, directory: &Path) -> Result<BTreeMap<String, f64>, StoreError> {
         let later = LaterMetrics::read(directory)?;
         let metrics = self.metrics.iter().chain(&later.metrics);
@@ -96,10 +96,10 @@ impl Manifest {
 }
 
 impl LaterMetrics {
-    /// Reads `metrics.json`; none are known when there is no such file.
+    /// Reads `metrics.json`. When there is no such file, no metrics are known.
     pub(super) fn read(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(METRICS);
-        match fs::read(&path).map_err(StoreError::read(&path)) {
+        match io::read(&path).map_err(StoreError::read(&path)) {
             Ok(bytes) => sealed::open(&bytes, &path),
             Err(StoreError::Missing { .. }) => Ok(Self::default()),
             Err(error) => Err(error),
@@ -107,15 +107,15 @@ impl LaterMetrics {
     }
 }
 
-/// JSON has no NaN and no infinity: null.
+/// Writes NaN and infinities as null, because JSON does not have them.
 pub(super) fn json_metrics(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, Option<f64>> {
     metrics.iter().map(|(name, &value)| (name.clone(), value.is_finite().then_some(value))).collect()
 }
 
-/// Whether a file that belongs to a checkpoint has the length its manifest says.
+/// Checks that a file of a checkpoint has the length that the manifest says.
 pub(super) fn check_length(path: &Path, expected: u64) -> Result<(), StoreError> {
-    let found = match fs::metadata(path).map_err(StoreError::read(path)) {
-        Ok(metadata) => metadata.len(),
+    let found = match io::kind_and_length(path).map_err(StoreError::read(path)) {
+        Ok((_, length)) => length,
         Err(StoreError::Missing { .. }) => return Err(StoreError::damaged(path, "missing")),
         Err(error) => return Err(error),
     };
@@ -125,15 +125,15 @@ pub(super) fn check_length(path: &Path, expected: u64) -> Result<(), StoreError>
     Err(StoreError::damaged(path, format!("{found} bytes, should be {expected}")))
 }
 
-/// Reads a file that must be there: without it the directory is damaged.
+/// Reads a file that must be there. Without it, the directory is damaged.
 pub(super) fn read_listed(path: &Path) -> Result<Vec<u8>, StoreError> {
-    match fs::read(path).map_err(StoreError::read(path)) {
+    match io::read(path).map_err(StoreError::read(path)) {
         Err(StoreError::Missing { .. }) => Err(StoreError::damaged(path, "missing")),
         other => other,
     }
 }
 
-/// Compares what a file turned out to be with what its manifest says.
+/// Compares the size and checksum of a file with those in the manifest.
 pub(super) fn check_content(path: &Path, found: FileInfo, expected: FileInfo) -> Result<(), StoreError> {
     if found.bytes != expected.bytes {
         return Err(StoreError::damaged(

@@ -1,8 +1,9 @@
-//! JSON files that carry their own checksum as the last key. The one law: any changed byte is found, also in
-//! white space and in values that would still parse.
+//! Sealed files: JSON files that carry their own checksum as the last key.
 //!
-//! The file is an object in serde_json's pretty form whose last line before `}` is `"crc32c": "xxxxxxxx"`: the
-//! CRC-32C of every byte before the comma in front of that key.
+//! Law: any changed byte is found, also in white space and in values that would still parse.
+//!
+//! The file is an object in serde_json's pretty form. Its last line before `}` is `"crc32c": "xxxxxxxx"`, the CRC-32C
+//! of every byte before the comma in front of that key.
 
 use std::path::Path;
 
@@ -15,7 +16,8 @@ const SEAL_HEAD: &str = ",\n  \"crc32c\": \"";
 const SEAL_TAIL: &str = "\"\n}\n";
 const CLOSE: &str = "\n}";
 
-/// The file for a value that serialises as an object with at least one key, none of them `crc32c`.
+/// The bytes of the file for a value that serialises as an object. The object has at least one key, and no key
+/// `crc32c`.
 pub(super) fn seal(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| StoreError::format(path, e.to_string()))?;
     let body = text.strip_suffix(CLOSE).ok_or_else(|| StoreError::format(path, "not an object with keys"))?;
@@ -23,7 +25,7 @@ pub(super) fn seal(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, Store
     Ok(format!("{body}{SEAL_HEAD}{crc:08x}{SEAL_TAIL}").into_bytes())
 }
 
-/// The value of a sealed file, or which damage it has. `path` is for the message.
+/// The value of a sealed file, or an error that says how the file is damaged. `path` is for the message.
 pub(super) fn open<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, StoreError> {
     let damaged = |why: &str| StoreError::damaged(path, why);
     let length = SEAL_HEAD.len() + 8 + SEAL_TAIL.len();

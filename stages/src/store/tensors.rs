@@ -1,63 +1,45 @@
-//! Tensors in safetensors files, streamed: never a second copy of more than a small buffer. The one law: equal
-//! tensors give equal bytes, those that the safetensors crate itself would write.
+//! Tensors in safetensors files. They are streamed, so there is never a second copy of more than a small buffer.
 //!
-//! Layout (<https://huggingface.co/docs/safetensors>): header length as u64, JSON header padded with spaces to 8
-//! bytes, then the data; widest types first, then by name.
+//! Law: equal tensors give equal bytes, which are those that the safetensors crate itself would write.
+//!
+//! The layout (<https://huggingface.co/docs/safetensors>) is the length of the header as u64, the JSON header padded
+//! with spaces to 8 bytes, and then the data. Tensors with the widest types come first, and tensors of one width by
+//! name.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as HeaderEntry};
 use serde::Serialize;
 
-use super::atomic::AtomicFile;
-use super::catalog;
 use super::error::StoreError;
 use super::hashed::Hashed;
-use super::manifest::{FileInfo, WEIGHTS};
+use super::manifest::FileInfo;
+use crate::io::{self, Input, Reader};
 
-/// Bytes converted at a time.
+/// The number of bytes that are converted at a time.
 const BUFFER: usize = 1 << 18;
 
-/// Name, element type and shape of a stored tensor.
+/// The name, element type and shape of a stored tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
-    /// Name in the file.
+    /// The tensor's name in the file.
     pub name: String,
-    /// Element type as safetensors writes it: `F32`, `U8`, ….
+    /// The element type in the form in which safetensors writes it: `F32`, `U8`, ….
     pub dtype: String,
-    /// Dimensions; empty for a scalar.
+    /// The dimensions; empty for a scalar.
     pub shape: Vec<usize>,
 }
 
 impl TensorInfo {
-    /// Number of elements.
+    /// The number of elements.
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&dimension| dimension as u64).product()
     }
 }
 
-/// Writes tensors to a bare `.safetensors` file, whole or not at all.
-pub fn save_weights(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), StoreError> {
-    let mut file = AtomicFile::create(path)?;
-    write(&mut file, path, tensors)?;
-    file.commit()
-}
-
-/// Reads weights to the host, sorted by name: from a `.safetensors` file, or from the checkpoint that
-/// [`find`](super::find) finds at `path` (checked against its checksum).
-pub fn load_weights(path: &Path) -> Result<Vec<(String, Tensor)>, StoreError> {
-    if path.is_file() {
-        return read(path, None);
-    }
-    let found = catalog::find(path)?;
-    let manifest = super::manifest::Manifest::read(&found.path)?;
-    read(&found.path.join(WEIGHTS), Some(manifest.files[WEIGHTS]))
-}
-
-/// Streams tensors out; `path` is for messages. Tensors on a device come to the host one at a time.
+/// Streams tensors out. `path` is for messages. Tensors on a device are copied to host memory one at a time.
 pub(super) fn write(
     writer: impl Write,
     path: &Path,
@@ -125,7 +107,7 @@ fn write_data(
     put: &mut impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let failed = |source| StoreError::Tensor { name: name.to_owned(), source };
-    // Neither copies when there is nothing to do.
+    // Neither call copies when there is nothing to do.
     let tensor = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.contiguous()).map_err(failed)?;
     let (storage, layout) = tensor.storage_and_layout();
     let (start, end) = layout.contiguous_offsets().expect("made contiguous above");
@@ -151,7 +133,8 @@ fn convert<T: Copy, const N: usize>(
 ) -> Result<(), StoreError> {
     let mut buffer = vec![[0; N]; (BUFFER / N).min(values.len())];
     for chunk in values.chunks(BUFFER / N) {
-        // Slots of a fixed size, not a growing list: on a little-endian machine this becomes a block copy.
+        // These are slots of a fixed size and not a growing list. On a little-endian machine, this becomes a block
+        // copy.
         let slots = &mut buffer[..chunk.len()];
         slots.iter_mut().zip(chunk).for_each(|(slot, &value)| *slot = bytes(value));
         put(slots.as_flattened())?;
@@ -159,7 +142,7 @@ fn convert<T: Copy, const N: usize>(
     Ok(())
 }
 
-/// Reads all tensors of a file to the host, sorted by name, and checks it against `expected` on the way.
+/// Reads all tensors of a file into host memory, sorted by name, and checks the file against `expected` on the way.
 pub(super) fn read(path: &Path, expected: Option<FileInfo>) -> Result<Vec<(String, Tensor)>, StoreError> {
     let (mut reader, entries) = open(path)?;
     let mut tensors = Vec::with_capacity(entries.len());
@@ -177,7 +160,7 @@ pub(super) fn read(path: &Path, expected: Option<FileInfo>) -> Result<Vec<(Strin
     Ok(tensors)
 }
 
-/// What a file holds, sorted by name, from its header alone.
+/// The tensors that a file holds, sorted by name, from its header alone.
 pub(super) fn read_infos(path: &Path) -> Result<Vec<TensorInfo>, StoreError> {
     let (_, entries) = open(path)?;
     let mut infos: Vec<TensorInfo> = entries
@@ -188,15 +171,14 @@ pub(super) fn read_infos(path: &Path) -> Result<Vec<TensorInfo>, StoreError> {
     Ok(infos)
 }
 
-type Opened = (Hashed<BufReader<File>>, Vec<(String, HeaderEntry)>);
+type Opened = (Hashed<BufReader<Reader>>, Vec<(String, HeaderEntry)>);
 
-/// Reads the header and checks it against the file's length: afterwards its numbers can be trusted for
-/// allocation. The entries come in the order of their data.
+/// Reads the header and checks it against the length of the file, so that its numbers can be trusted for allocation.
+/// The entries come in the order of their data.
 fn open(path: &Path) -> Result<Opened, StoreError> {
     let damaged = |why: String| StoreError::damaged(path, why);
-    let file = File::open(path).map_err(StoreError::read(path))?;
-    let length = file.metadata().map_err(StoreError::read(path))?.len();
-    let mut reader = Hashed::new(BufReader::with_capacity(BUFFER, file));
+    let Input { reader, length, .. } = io::open(path).map_err(StoreError::read(path))?;
+    let mut reader = Hashed::new(BufReader::with_capacity(BUFFER, reader));
     let mut prefix = [0; 8];
     if length < 8 {
         return Err(damaged(format!("{length} bytes are no safetensors file")));
@@ -223,7 +205,7 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
 }
 
 enum DataError {
-    Io(io::Error),
+    Io(std::io::Error),
     Tensor(candle_core::Error),
 }
 
@@ -232,7 +214,7 @@ fn read_data(reader: &mut impl Read, entry: &HeaderEntry) -> Result<Tensor, Data
     let dtype = DType::try_from(entry.dtype).map_err(DataError::Tensor)?;
     let shape = entry.shape.as_slice();
     if dtype != DType::F32 {
-        // Small or rare: through one copy.
+        // Such tensors are small or rare, so they go through one copy.
         let mut raw = vec![0; bytes];
         reader.read_exact(&mut raw).map_err(DataError::Io)?;
         return Tensor::from_raw_buffer(&raw, dtype, shape, &Device::Cpu).map_err(DataError::Tensor);

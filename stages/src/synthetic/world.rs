@@ -1,42 +1,47 @@
-//! What the classes look like, prepared so that a frame costs five table rows added up.
+//! The world of synthetic videos: what the classes look like. It is prepared so that a frame is the sum of five table
+//! rows.
 //!
-//! One law: after it is made a world holds integers only, and frames come from integer arithmetic: no rounding can
-//! differ between machines, and small errors of the exponential and power functions can only matter to class frequencies.
+//! Law: once it is made, a world holds features only as integers, and frames come from integer arithmetic. No rounding
+//! can therefore differ between machines. Small errors of the exponential and power functions affect only the
+//! frequencies of classes.
 
-use rand_chacha::{ChaCha8Rng, rand_core::RngCore};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{RngCore, SeedableRng},
+};
 
-use super::{SyntheticConfig, stream};
+use super::config::SyntheticConfig;
 
-/// Steps of the tables in one step of a quantised byte.
+/// The number of table steps in one step of a quantised byte.
 const FINE: f32 = 16.0;
-/// Table steps in one unit of a feature before quantisation: 255/4 bytes cover a unit.
+/// The number of table steps in one unit of a feature before quantisation. 255/4 steps of a byte cover a unit.
 const UNIT: f32 = FINE * 255.0 / 4.0;
-/// Features are halved before they are clipped to [−2, 2], so that few are clipped.
+/// The factor by which features are halved before they are clipped to [−2, 2], so that few are clipped.
 const GAIN: f32 = 0.5;
-/// Standard deviation of a frame's latent jitter, in each latent dimension.
+/// The standard deviation of a frame's latent jitter, in each latent dimension.
 const JITTER: f32 = 0.15;
-/// Rows of latent jitter, and runs of noise, added to a frame.
+/// The number of rows of latent jitter that are added to a frame, and also the number of runs of noise.
 const TERMS: f32 = 2.0;
-/// Places where a run of noise may begin.
+/// The number of places where a run of noise may begin.
 const NOISE_STARTS: usize = 1 << 16;
 
 pub(super) struct World {
     rgb_size: usize,
-    /// Values a row: visual, then audio features.
+    /// The number of values in a row: first the visual features, then the audio features.
     width: usize,
-    /// One row a class, then one of zeros for background.
+    /// One row for each class, then a row of zeros for background.
     classes: Vec<i16>,
-    /// For each latent dimension a row up and a row down.
+    /// For each latent dimension, a row up and a row down.
     jitter: Vec<i16>,
     jitters: usize,
-    /// A long run of independent noise; frames take pieces of it.
+    /// A long run of independent noise, of which frames take pieces.
     noise: Vec<i16>,
-    /// Cumulated probabilities of the classes.
+    /// The cumulated probabilities of the classes.
     cumulated: Vec<f64>,
 }
 
 impl World {
-    /// `config` must have passed its check.
+    /// Makes the world. `config` must have passed its check.
     pub(super) fn new(config: &SyntheticConfig) -> Self {
         let (rgb_size, width) = (config.rgb_size, config.rgb_size + config.audio_size);
         let (latent, seed) = (config.latent, config.world_seed);
@@ -60,7 +65,7 @@ impl World {
         }
         classes.resize((config.classes + 1) * width, 0);
 
-        // Two of `latent` directions, drawn evenly, have the variance of jitter in every dimension.
+        // Two of the `latent` directions, drawn evenly, give the variance of the jitter in every dimension.
         let scale = JITTER * (latent as f32 / TERMS).sqrt() * GAIN * UNIT;
         let jitter = projection
             .chunks_exact(width)
@@ -85,7 +90,7 @@ impl World {
 
     /// The class at `u` in [0, 1) of the cumulated probabilities.
     pub(super) fn class_at(&self, u: f64) -> usize {
-        // The last sum may fall short of 1 by a rounding.
+        // Through rounding, the last sum may fall short of 1.
         self.cumulated.partition_point(|&sum| sum <= u).min(self.cumulated.len() - 1)
     }
 
@@ -112,21 +117,36 @@ impl World {
     }
 }
 
-/// Adds five rows and rounds to bytes: 0 becomes `round((0 + 2) · 255 / 4)`.
+/// Adds five rows and rounds the sums to bytes. A sum of 0 becomes `round((0 + 2) · 255 / 4)`.
 fn quantise(rows: [&[i16]; 5], out: &mut [u8]) {
     let [a, b, c, d, e] = rows.map(|row| &row[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {
-        // Saturation happens far outside the bytes' range; 127.5 and half a step to round are 128 steps.
+        // Saturation happens far outside the range of a byte. 127.5 steps and half a step for rounding make 128 steps.
         let sum = a[i].saturating_add(b[i]).saturating_add(c[i]).saturating_add(d[i]).saturating_add(e[i]);
         *out = (sum.saturating_add(128 * FINE as i16) >> 4).clamp(0, 255) as u8;
     }
 }
 
-/// Approximately normal, variance 1: the sum of eight uniform bytes. No library function, so the same everywhere.
+/// Draws an approximately normal number with variance 1, as the sum of eight uniform bytes. It uses no library
+/// function, so it is the same everywhere.
 fn normal(random: &mut ChaCha8Rng) -> f32 {
     let sum: i32 = random.next_u64().to_le_bytes().iter().map(|&byte| i32::from(byte)).sum();
-    // Mean 8 * 127.5, variance 8 * (256^2 - 1) / 12.
+    // The sum has mean 8 * 127.5 and variance 8 * (256^2 - 1) / 12.
     (sum - 1020) as f32 / 209.023_92
+}
+
+/// The random numbers for one purpose. They are a function of the arguments and of nothing else.
+pub(super) fn stream(purpose: [u8; 8], world_seed: u64, seed: u64, index: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    for (to, from) in key.chunks_exact_mut(8).zip([
+        purpose,
+        world_seed.to_le_bytes(),
+        seed.to_le_bytes(),
+        index.to_le_bytes(),
+    ]) {
+        to.copy_from_slice(&from);
+    }
+    ChaCha8Rng::from_seed(key)
 }
 
 #[cfg(test)]
@@ -145,7 +165,7 @@ mod tests {
     #[test]
     fn quantisation_is_that_of_youtube_8m() {
         for step in -70_i16..70 {
-            // In bytes from the middle, x · 255/4: a multiple of 1/16, exact here. Ties go up.
+            // `x` is the distance from the middle in bytes, a multiple of 1/16, and exact here. Ties go up.
             let x = f64::from(step) * 33.0 / 16.0;
             let expected = (x.clamp(-127.5, 127.5) + 127.5 + 0.5).floor() as u8;
             let row = [step * 33];

@@ -1,30 +1,32 @@
 //! From the payload of a record to a video.
 //!
-//! One law: an [`Example`] that comes out is whole and consistent: its id is text, every frame has the configured
-//! size, both modalities have equally many frames, every label is a class. Anything else is a [`RecordError`].
+//! Law: an [`Example`] that comes out is whole and consistent. Its id is text, every frame has the configured size,
+//! both modalities have equally many frames, and every label is a class. Anything else is a [`RecordError`].
 //!
 //! The message is walked once and each frame is copied once, into a flat buffer.
 
 use super::{
     Reason, RecordError,
+    contents::{contents, is_event},
     encode::frame_prefix,
     features::{ByteStrings, DEFAULT_ID_KEYS, Floats, Kind, Labels, each_entry, each_value, peek_id},
     wire::{Fields, WireError},
 };
 use crate::payload::{Example, Record, VideoExample};
+use crate::yt8m;
 
-/// What a valid record looks like.
+/// The options of decoding, which say what a valid record looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Visual features a frame: bytes at frame level, floats at video level. Default 1024.
+    /// The number of visual features: the bytes of a frame at frame level, and floats at video level. Default 1024.
     pub rgb_size: usize,
-    /// Audio features a frame. Default 128.
+    /// The number of audio features, counted in the same way. Default 128.
     pub audio_size: usize,
-    /// Frames kept of a video, at least 1; the first ones. Default 300.
+    /// The number of frames that are kept of a video, at least 1. The first frames are kept. Default 300.
     pub max_frames: usize,
-    /// Labels must be below it. Without it any `u32` is a label. Default 3862.
+    /// The number of classes. Labels must be below it. With `None`, any `u32` is a label. Default 3862.
     pub classes: Option<usize>,
-    /// Context keys that may hold the id, in order of preference. Default `id`, `video_id`.
+    /// The context keys that may hold the id, in order of preference. Default `id`, `video_id`.
     pub id_keys: Vec<String>,
 }
 
@@ -32,10 +34,10 @@ impl Default for DecodeOptions {
     /// The sizes of YouTube-8M 2018.
     fn default() -> Self {
         Self {
-            rgb_size: 1024,
-            audio_size: 128,
-            max_frames: 300,
-            classes: Some(3862),
+            rgb_size: yt8m::RGB_SIZE,
+            audio_size: yt8m::AUDIO_SIZE,
+            max_frames: yt8m::MAX_FRAMES,
+            classes: Some(yt8m::CLASSES),
             id_keys: DEFAULT_ID_KEYS.map(str::to_owned).to_vec(),
         }
     }
@@ -43,27 +45,39 @@ impl Default for DecodeOptions {
 
 /// Decodes a frame-level record, a `tf.train.SequenceExample`.
 ///
-/// Context `id` (one byte string of UTF-8) and `labels` (integers, may be absent); feature lists `rgb` and `audio`,
-/// one byte string a frame. Frames past `max_frames` are checked, counted and left out. Memory stays within a small
-/// multiple of the payload.
+/// The context has `id`, one byte string of UTF-8, and `labels`, integers that may be absent. The feature lists `rgb`
+/// and `audio` have one byte string for each frame. Frames past `max_frames` are checked, counted and left out. Memory
+/// stays within a small multiple of the payload.
 ///
 /// # Errors
-/// One of the content reasons, `bad_proto` to `id_missing`; never one that ends the file.
+/// A reason of the content, `bad_proto` to `id_not_utf8`. Such a reason never ends the file.
 pub fn decode_frames(record: &Record, options: &DecodeOptions) -> Result<Example, RecordError> {
+    Ok(decode_counted_frames(record, options)?.0)
+}
+
+/// Decodes a frame-level record as [`decode_frames`] does. The number beside the video is the number of frames of the
+/// record, including frames past `max_frames`.
+///
+/// # Errors
+/// The errors of [`decode_frames`].
+pub fn decode_counted_frames(
+    record: &Record,
+    options: &DecodeOptions,
+) -> Result<(Example, usize), RecordError> {
     read_frames(record, options).map_err(|flaw| flaw.of(record, options))
 }
 
 /// Decodes a video-level record, a `tf.train.Example`.
 ///
-/// `id` and `labels` as at frame level; `mean_rgb` and `mean_audio`, `rgb_size` and `audio_size` finite floats.
+/// `id` and `labels` are as at frame level. `mean_rgb` has `rgb_size` finite floats, and `mean_audio` has `audio_size`.
 ///
 /// # Errors
-/// As [`decode_frames`].
+/// The errors of [`decode_frames`].
 pub fn decode_video(record: &Record, options: &DecodeOptions) -> Result<VideoExample, RecordError> {
     read_video(record, options).map_err(|flaw| flaw.of(record, options))
 }
 
-/// An error that does not know its record yet.
+/// An error of a record that is not named yet.
 struct Flaw {
     reason: Reason,
     detail: String,
@@ -75,11 +89,22 @@ impl Flaw {
     }
 
     fn of(self, record: &Record, options: &DecodeOptions) -> RecordError {
+        let detail = match self.reason {
+            Reason::BadProto if is_event(&record.data) => {
+                "the payload is an Event of TensorBoard, so this is an event file and not one of videos"
+                    .to_owned()
+            }
+            // A feature that is there with the wrong content was already reported with its name.
+            Reason::MissingFeature | Reason::IdMissing => {
+                format!("{}; {}", self.detail, contents(&record.data))
+            }
+            _ => self.detail,
+        };
         RecordError {
             origin: record.origin.clone(),
             id: peek_id(&record.data, &options.id_keys),
             reason: self.reason,
-            detail: self.detail,
+            detail,
         }
     }
 }
@@ -90,7 +115,7 @@ impl From<WireError> for Flaw {
     }
 }
 
-/// The map entries that matter, found in the one walk and decoded after it: the last of each key counts.
+/// The map entries that matter. They are found in one walk and decoded after it. The last entry of each key counts.
 #[derive(Default)]
 struct Entries<'a> {
     id: Option<(usize, &'a [u8])>,
@@ -103,7 +128,7 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// `SequenceExample` and `Example` agree on field 1; only the former has a field 2.
+    /// Walks a message. `SequenceExample` and `Example` agree on field 1, and only the former has a field 2.
     fn find(data: &'a [u8], id_keys: &[String]) -> Result<Self, WireError> {
         let mut entries = Self::default();
         let mut fields = Fields::of(data);
@@ -156,7 +181,13 @@ impl<'a> Entries<'a> {
         match std::str::from_utf8(strings.last) {
             Ok("") => Err(missing(format!("feature {key:?} is empty"))),
             Ok(id) => Ok(id.to_owned()),
-            Err(_) => Err(missing(format!("feature {key:?} is not UTF-8"))),
+            Err(_) => Err(Flaw::new(
+                Reason::IdNotUtf8,
+                format!(
+                    "feature {key:?} is not UTF-8: its bytes are \"{}\"",
+                    strings.last[..strings.last.len().min(64)].escape_ascii()
+                ),
+            )),
         }
     }
 
@@ -170,12 +201,17 @@ impl<'a> Entries<'a> {
         }
         match (labels.out_of_range, classes) {
             (None, _) => Ok(labels.finish()),
-            (Some(label @ ..0), _) => {
-                Err(Flaw::new(Reason::LabelOutOfRange, format!("label {label} is negative")))
-            }
+            (Some(label @ ..0), _) => Err(Flaw::new(
+                Reason::LabelOutOfRange,
+                format!("label {label} is negative; the first class is 0"),
+            )),
             (Some(label), Some(classes)) => Err(Flaw::new(
                 Reason::LabelOutOfRange,
-                format!("label {label} of {classes} classes (0 is the first)"),
+                format!(
+                    "label {label} is outside the range 0 to {} that `classes = {classes}` allows; if the data have \
+                     more classes, raise the key `classes`",
+                    classes.saturating_sub(1)
+                ),
             )),
             (Some(label), None) => {
                 Err(Flaw::new(Reason::LabelOutOfRange, format!("label {label} does not fit 32 bits")))
@@ -184,14 +220,14 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn read_frames(record: &Record, options: &DecodeOptions) -> Result<Example, Flaw> {
+fn read_frames(record: &Record, options: &DecodeOptions) -> Result<(Example, usize), Flaw> {
     let entries = Entries::find(&record.data, &options.id_keys)?;
     let id = entries.read_id(&options.id_keys)?;
     let missing = |name: &str| {
         let hint = if entries.has_lists || entries.mean_rgb.is_none() {
             ""
         } else {
-            " (this is a video-level record)"
+            ": this is a video-level record, which the stage type `yt8m_video_decode` decodes in place of `yt8m_decode`"
         };
         Flaw::new(Reason::MissingFeature, format!("no feature list \"{name}\"{hint}"))
     };
@@ -208,12 +244,12 @@ fn read_frames(record: &Record, options: &DecodeOptions) -> Result<Example, Flaw
         return Err(Flaw::new(Reason::NoFrames, "0 frames"));
     }
     let labels = entries.read_labels(options.classes)?;
-    Ok(Example { id, labels, frames, rgb, audio, origin: record.origin.clone() })
+    Ok((Example { id, labels, frames, rgb, audio, origin: record.origin.clone() }, rgb_frames))
 }
 
 /// The number of frames of a feature list, and the first `max_frames` of them.
 fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result<(usize, Vec<u8>), Flaw> {
-    // Frames that are there occupy at least `size` bytes each, so the entry bounds the buffer.
+    // Each frame that is there takes at least `size` bytes, so the entry bounds the buffer.
     let most = (entry.len() / size.max(1)).min(max_frames);
     let mut bytes = Vec::with_capacity(most * size);
     let mut count = 0;
@@ -221,7 +257,8 @@ fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result
     each_value(entry, |list| {
         let mut fields = Fields::of(list);
         loop {
-            // Frames written in the usual way need no walk through three messages each: this halves decoding time.
+            // A frame that is written in the usual way needs no walk through three messages. This halves the time of
+            // decoding.
             while let Some(frame) = fields.take_prefixed(&prefix, size) {
                 if count < max_frames {
                     bytes.extend_from_slice(frame);
@@ -256,7 +293,11 @@ fn read_video(record: &Record, options: &DecodeOptions) -> Result<VideoExample, 
     let entries = Entries::find(&record.data, &options.id_keys)?;
     let id = entries.read_id(&options.id_keys)?;
     let missing = |name: &str| {
-        let hint = if entries.has_lists { " (this is a frame-level record)" } else { "" };
+        let hint = if entries.has_lists {
+            ": this is a frame-level record, which the stage type `yt8m_decode` decodes in place of `yt8m_video_decode`"
+        } else {
+            ""
+        };
         Flaw::new(Reason::MissingFeature, format!("no feature \"{name}\"{hint}"))
     };
     let mean_rgb =

@@ -1,12 +1,13 @@
-//! From a video to the payload of a record: the inverse of decoding, for tests, tools and synthetic files.
+//! From a video to the payload of a record. This is the inverse of decoding, for tests, tools and synthetic files.
 //!
-//! One law: equal videos give equal bytes. Entries come in one fixed order, labels packed.
+//! Law: equal videos give equal bytes. Entries come in one fixed order, and labels are packed.
 
 use crate::payload::{Example, VideoExample};
 
-/// A frame-level video as a `tf.train.SequenceExample`.
+/// Encodes a frame-level video as a `tf.train.SequenceExample`.
 ///
-/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`, which must divide evenly. A video without labels gets an empty list.
+/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`, which must divide evenly. A video without
+/// labels gets an empty list.
 pub fn encode_frames(example: &Example) -> Vec<u8> {
     let context = context(&example.id, &example.labels, &[]);
     let mut lists = Vec::with_capacity(example.byte_len() + 32 * example.frames + 64);
@@ -24,7 +25,7 @@ pub fn encode_frames(example: &Example) -> Vec<u8> {
     message
 }
 
-/// A video-level video as a `tf.train.Example`.
+/// Encodes a video-level video as a `tf.train.Example`.
 pub fn encode_video(example: &VideoExample) -> Vec<u8> {
     let means = [("mean_rgb", example.mean_rgb.as_slice()), ("mean_audio", &example.mean_audio)];
     let mut message = Vec::new();
@@ -32,8 +33,8 @@ pub fn encode_video(example: &VideoExample) -> Vec<u8> {
     message
 }
 
-/// What stands before each frame of `size` bytes in a feature list as every common writer, this one included, puts it:
-/// the tags and lengths of a `Feature`, its `BytesList`, and its one value.
+/// The bytes that stand before each frame of `size` bytes in a feature list: the tags and lengths of a `Feature`, of
+/// its `BytesList`, and of its one value. Every common writer puts them in this way, and so does this one.
 pub(super) fn frame_prefix(size: usize) -> Vec<u8> {
     let mut prefix = Vec::new();
     for _ in 0..3 {

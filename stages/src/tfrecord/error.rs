@@ -1,16 +1,15 @@
-//! What can be wrong with a record, in the words that logs, counters and `rejected.jsonl` use.
+//! The errors of records, in the words that logs, counters and `rejected.jsonl` use.
 //!
-//! One law: every error says which file and which record.
+//! Law: every error says which file and which record it is about.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::payload::Origin;
 
-/// Why a record was refused. The names of [`Reason::as_str`] are the values of the counter's `reason` label.
+/// The reason why a record was refused. The names of [`Reason::as_str`] are the values of the counter's label `reason`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Reason {
-    /// The file, or its compressed stream, ends inside the record or cannot be read past it; or the record claims
-    /// more than `max_record_bytes`.
+    /// The file or its compressed stream ends inside the record, or cannot be read past it.
     Truncated,
     /// The header's CRC does not match its length.
     LengthCrc,
@@ -18,7 +17,11 @@ pub enum Reason {
     DataCrc,
     /// The file's very first header does not check: it is no TFRecord file.
     NotTfrecord,
-    /// The payload is not the protobuf message it should be.
+    /// The compressed stream is whole, and bytes that are neither a part of it nor zero padding follow it.
+    TrailingGarbage,
+    /// The record is whole, but longer than `max_record_bytes`.
+    TooLong,
+    /// The payload is not the protobuf message that it should be.
     BadProto,
     /// A feature is absent or of another kind.
     MissingFeature,
@@ -30,17 +33,21 @@ pub enum Reason {
     NoFrames,
     /// A label is negative or not below the number of classes.
     LabelOutOfRange,
-    /// The video has no usable id.
+    /// The video has no id, or an empty one, or something else than one text in its place.
     IdMissing,
+    /// The video's id is not UTF-8.
+    IdNotUtf8,
 }
 
 impl Reason {
-    /// Every reason, in the order of the specification.
-    pub const ALL: [Self; 11] = [
+    /// Every reason: those of framing first, then those of content.
+    pub const ALL: [Self; 14] = [
         Self::Truncated,
         Self::LengthCrc,
         Self::DataCrc,
         Self::NotTfrecord,
+        Self::TrailingGarbage,
+        Self::TooLong,
         Self::BadProto,
         Self::MissingFeature,
         Self::FrameSize,
@@ -48,6 +55,7 @@ impl Reason {
         Self::NoFrames,
         Self::LabelOutOfRange,
         Self::IdMissing,
+        Self::IdNotUtf8,
     ];
 
     /// The name in metrics, logs and `rejected.jsonl`.
@@ -57,6 +65,8 @@ impl Reason {
             Self::LengthCrc => "length_crc",
             Self::DataCrc => "data_crc",
             Self::NotTfrecord => "not_tfrecord",
+            Self::TrailingGarbage => "trailing_garbage",
+            Self::TooLong => "too_long",
             Self::BadProto => "bad_proto",
             Self::MissingFeature => "missing_feature",
             Self::FrameSize => "frame_size",
@@ -64,12 +74,13 @@ impl Reason {
             Self::NoFrames => "no_frames",
             Self::LabelOutOfRange => "label_out_of_range",
             Self::IdMissing => "id_missing",
+            Self::IdNotUtf8 => "id_not_utf8",
         }
     }
 
     /// Whether nothing after such a record can be framed, so that the rest of the file is lost with it.
     pub fn ends_file(self) -> bool {
-        matches!(self, Self::Truncated | Self::LengthCrc | Self::NotTfrecord)
+        matches!(self, Self::Truncated | Self::LengthCrc | Self::NotTfrecord | Self::TrailingGarbage)
     }
 }
 
@@ -110,23 +121,23 @@ impl fmt::Display for IdNote<'_> {
     }
 }
 
-/// Why no record came out of a reader.
+/// The reason why no record came out of a reader.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The record is bad. The reader goes on with the next one unless [`RecordError::ends_file`].
+    /// The record is bad. The reader continues with the next one unless [`RecordError::ends_file`].
     #[error(transparent)]
     Bad(#[from] RecordError),
-    /// The operating system refused. The reader ends.
+    /// The operating system refused to read. The reader ends.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// What the operating system said.
         source: io::Error,
     },
 }
 
-/// A TFRecord file could not be written.
+/// The error for a TFRecord file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub struct WriteError {

@@ -1,15 +1,16 @@
-//! The messages `Features`, `FeatureLists` and `Feature` of `tensorflow/core/example/feature.proto`, read from the wire.
+//! The messages `Features`, `FeatureLists` and `Feature` of `tensorflow/core/example/feature.proto`, read from the
+//! wire.
 //!
-//! One law: protobuf's own rules decide what a message means. The last entry of a key wins, messages that occur twice
-//! are merged, the last kind of a oneof wins, scalars may be packed or not, fields may come in any order, and unknown
-//! ones are skipped. What is not asked for is not looked into.
+//! Laws: protobuf's own rules decide what a message means. The last entry of a key wins, messages that occur twice are
+//! merged, the last kind of a oneof wins, scalars may be packed or not, fields may come in any order, and unknown
+//! fields are skipped. What is not asked for is not looked into.
 
 use super::wire::{Fields, Value, WireError};
 
-/// Context keys that hold a video's id, in order of preference; some releases say `video_id`.
+/// The context keys that hold a video's id, in order of preference. Some releases use `video_id`.
 pub const DEFAULT_ID_KEYS: [&str; 2] = ["id", "video_id"];
 
-/// Calls `visit` with the key and the bytes of each entry of a map field 1: both `Features` and `FeatureLists` are
+/// Calls `visit` with the key and the bytes of each entry of a map in field 1. Both `Features` and `FeatureLists` are
 /// such maps.
 pub(super) fn each_entry<'a>(
     map: &'a [u8],
@@ -25,7 +26,7 @@ pub(super) fn each_entry<'a>(
     Ok(())
 }
 
-/// Calls `visit` with each message that an entry holds as its value; more than one are to be merged.
+/// Calls `visit` with each message that an entry holds as its value. Several messages are to be merged.
 pub(super) fn each_value<'a, E: From<WireError>>(
     entry: &'a [u8],
     mut visit: impl FnMut(&'a [u8]) -> Result<(), E>,
@@ -51,7 +52,7 @@ fn entry_key(entry: &[u8]) -> Result<&[u8], WireError> {
     Ok(key)
 }
 
-/// Which member of the oneof a `Feature` holds; the numbers are those of the fields.
+/// The member of the oneof that a `Feature` holds. The numbers are those of the fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Kind {
     #[default]
@@ -71,7 +72,7 @@ impl Kind {
         }
     }
 
-    /// What a message says the feature holds.
+    /// The kind that a message says the feature holds.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Unset => "nothing",
@@ -82,7 +83,7 @@ impl Kind {
     }
 }
 
-/// The byte strings of a `Feature`: how many, and the last of them. One is what a frame or an id should have.
+/// The byte strings of a `Feature`: their number, and the last of them. A frame or an id should have one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ByteStrings<'a> {
     pub(super) kind: Kind,
@@ -113,11 +114,13 @@ impl<'a> ByteStrings<'a> {
     }
 }
 
-/// The class indices of a `Feature`, ascending and distinct once [`Labels::finish`] is called.
+/// The class indices of a `Feature`. They are ascending and distinct once [`Labels::finish`] was called.
 pub(super) struct Labels {
     pub(super) kind: Kind,
     /// The first label that is not below `limit`.
     pub(super) out_of_range: Option<i64>,
+    /// The number of integers seen, with repeats and integers out of range.
+    pub(super) count: usize,
     limit: u64,
     labels: Vec<u32>,
     compact_at: usize,
@@ -128,7 +131,7 @@ impl Labels {
     pub(super) fn below(classes: Option<usize>) -> Self {
         let most = 1 << 32;
         let limit = classes.map_or(most, |classes| most.min(classes as u64));
-        Self { kind: Kind::Unset, out_of_range: None, limit, labels: Vec::new(), compact_at: 1024 }
+        Self { kind: Kind::Unset, out_of_range: None, count: 0, limit, labels: Vec::new(), compact_at: 1024 }
     }
 
     pub(super) fn merge(&mut self, feature: &[u8]) -> Result<(), WireError> {
@@ -139,6 +142,7 @@ impl Labels {
             if kind != self.kind {
                 self.kind = kind;
                 self.out_of_range = None;
+                self.count = 0;
                 self.labels.clear();
             }
             if kind == Kind::Integers {
@@ -161,6 +165,7 @@ impl Labels {
     }
 
     fn push(&mut self, label: u64) {
+        self.count += 1;
         match u32::try_from(label) {
             Ok(small) if label < self.limit => {
                 // Repeats must not cost more memory than the record that holds them.
@@ -170,7 +175,7 @@ impl Labels {
                 }
                 self.labels.push(small);
             }
-            // int64 travels as the two's complement of 64 bits.
+            // An int64 travels as the two's complement of 64 bits.
             _ => {
                 self.out_of_range.get_or_insert(label.cast_signed());
             }
@@ -225,13 +230,14 @@ impl Floats {
     }
 }
 
-/// The id of a video whose record is refused, read as far as the damage allows; for messages only.
+/// The id of a video whose record is refused, read as far as the damage allows. It is only for messages.
 ///
-/// `keys` in order of preference. Returns nothing unless it looks like an id: 1 to 128 bytes of printable text.
+/// `keys` stand in order of preference. Returns `None` unless the text looks like an id: 1 to 128 bytes of printable
+/// text.
 pub fn peek_id<K: AsRef<str>>(data: &[u8], keys: &[K]) -> Option<String> {
     let mut found: Option<(usize, &[u8])> = None;
     let mut fields = Fields::of(data);
-    // Both message kinds hold their `Features` in field 1. Whatever was found before an error counts.
+    // Both kinds of messages hold their `Features` in field 1. What was found before an error counts.
     while let Ok(Some((number, value))) = fields.next() {
         if let (1, Value::Bytes(context)) = (number, value) {
             let _damage = each_entry(context, |key, entry| {

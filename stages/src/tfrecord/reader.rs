@@ -1,8 +1,8 @@
-//! Frames the records of one file.
+//! The framing of the records of one file.
 //!
-//! One law: after a record whose payload is damaged the next one is read as if nothing had happened; after a header
-//! that cannot be trusted, or an end where none should be, the file is over. No length is believed before its bytes are
-//! there.
+//! Laws: after a record whose payload is damaged, the next one is read as if nothing had happened. After a header that
+//! cannot be trusted, and after an end where none should be, the file is over. No length is believed before its bytes
+//! are there.
 
 use std::{
     io::{self, Read},
@@ -10,62 +10,70 @@ use std::{
     sync::Arc,
 };
 
+use framewise_pipeline::Keys;
+
 use super::{
-    FOOTER_BYTES, HEADER_BYTES, ReadError, Reason, RecordError,
+    ReadError, Reason, RecordError,
     features::{DEFAULT_ID_KEYS, peek_id},
-    header_length, masked_crc,
     source::{Failure, Source},
 };
+use crate::io::content::{self, Content, HEAD_BYTES};
+use crate::io::framing::{FOOTER_BYTES, HEADER_BYTES, header_length, masked_crc};
+use crate::io::packing::Packing;
 use crate::payload::{Origin, Record};
 
-/// Default of [`ReaderOptions::max_record_bytes`]: 64 MiB, some 250 times a full-size video.
+/// The default of [`ReaderOptions::max_record_bytes`]: 64 MiB, which is some 250 times a full-size video.
 pub const DEFAULT_MAX_RECORD_BYTES: u64 = 64 << 20;
 
-/// Records from here on are passed by reading their headers alone.
+/// The length from which records are passed over by reading only their headers.
 const LONG_BYTES: u64 = 8 << 10;
 
-/// How a file is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The way in which a file is read, and the keys of the stage that reads files.
+#[derive(Clone, Debug, PartialEq, Eq, Keys)]
 pub struct ReaderOptions {
-    /// The longest payload accepted, in bytes. Default 64 MiB.
-    pub max_record_bytes: u64,
-    /// Whether payloads are checked against their CRC. Headers always are. Default true.
+    /// Checks the CRC of each record's data. The CRC of its length is always checked.
+    #[key(name = "verify_crc", default = true)]
     pub verify_data_crc: bool,
-    /// Context keys that may hold the id, to name a video whose payload is damaged. Default `id`, `video_id`.
+    /// A longer record is a bad one, of the reason too_long.
+    #[key(range = 1..=1 << 31, default = DEFAULT_MAX_RECORD_BYTES, unit = "bytes")]
+    pub max_record_bytes: u64,
+    /// The context keys that may hold the id, by which a video is named whose payload is damaged. Default `id`,
+    /// `video_id`.
+    #[key(skip = DEFAULT_ID_KEYS.map(str::to_owned).to_vec())]
     pub id_keys: Vec<String>,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self {
-            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-            verify_data_crc: true,
-            id_keys: DEFAULT_ID_KEYS.map(str::to_owned).to_vec(),
-        }
+        Self::defaults()
     }
 }
 
 /// The records of one file, in order.
 ///
-/// Not an [`Iterator`]: its by-value `skip` would be found before [`RecordReader::skip`].
+/// This is not an [`Iterator`], because an iterator's by-value `skip` would be found before [`RecordReader::skip`].
 ///
-/// Plain, GZIP and ZLIB files are told apart by content. After [`Reason::DataCrc`] it goes on with the next record;
-/// after an error that [ends the file](RecordError::ends_file) or an I/O error it yields nothing more.
+/// Plain, GZIP, ZLIB and Zstandard files are told apart by content. After [`Reason::DataCrc`] and [`Reason::TooLong`],
+/// the reader continues with the next record. After an error that [ends the file](RecordError::ends_file) and after an
+/// I/O error, it yields nothing more.
 pub struct RecordReader {
     source: Source,
     file: Arc<Path>,
     options: ReaderOptions,
-    /// Index and header offset of the record that comes next.
+    /// The index and the header offset of the record that comes next.
     record: u64,
     byte: u64,
     over: bool,
-    /// The record passed last was long: its successor's header is not worth filling a buffer for.
+    /// Whether the last record was long. Then it is not worth filling a buffer for the next header.
     long: bool,
 }
 
-/// What ends a file early.
+/// The reason why a record does not come.
 enum Stop {
+    /// The file is over, for the reason given.
     Bad(Reason, String),
+    /// The record, of this many bytes, is longer than allowed and was passed over.
+    TooLong(u64),
     Failed(Failure),
 }
 
@@ -85,7 +93,7 @@ impl RecordReader {
         Self::new(path, Source::open(path), options)
     }
 
-    /// Reads what cannot seek, such as standard input; `name` stands for the file in origins and errors.
+    /// Reads from a stream that cannot seek, such as standard input. `name` stands for the file in origins and errors.
     ///
     /// # Errors
     /// [`ReadError::Io`] if the first bytes cannot be read.
@@ -97,21 +105,30 @@ impl RecordReader {
         Self::new(name.as_ref(), Source::stream(bytes), options)
     }
 
-    /// Opens the file of a record and stands before it, without reading what comes before.
+    /// Opens the uncompressed file of a record at that record, without reading what comes before.
     ///
     /// # Errors
-    /// As [`RecordReader::open`].
+    /// The errors of [`RecordReader::open`]. If a stream stands in the place of the file by now, the record cannot be
+    /// reached.
     pub fn at(origin: &Origin, options: ReaderOptions) -> Result<Self, ReadError> {
-        let mut reader = Self::open(&origin.file, options)?;
-        if let Err(failure) = reader.source.pass(0, origin.byte) {
-            return Err(reader.stop(failure.into()));
-        }
+        let mut reader = Self::new(&origin.file, Source::at(&origin.file, origin.byte), options)?;
         // If the file is shorter by now, there is no next record.
         (reader.record, reader.byte) = (origin.record, origin.byte);
         Ok(reader)
     }
 
-    /// Whether records can be passed over without reading them: the file is a plain one.
+    /// The compression of the file, if it is compressed.
+    pub fn packing(&self) -> Option<Packing> {
+        self.source.packing()
+    }
+
+    /// How far the file was read, in bytes of the file as it is stored. For a compressed file, what the decompressor has
+    /// read ahead is counted.
+    pub fn stored_position(&self) -> u64 {
+        self.source.stored_position(self.byte)
+    }
+
+    /// Whether records can be passed over without reading them, which is so in a plain file.
     pub fn can_seek(&self) -> bool {
         self.source.can_seek()
     }
@@ -121,7 +138,7 @@ impl RecordReader {
         Ok(Self { source, file: path.into(), options, record: 0, byte: 0, over: false, long: false })
     }
 
-    /// Where the next record lies, if there is one. `origin().record` is the number of records passed so far, the bad
+    /// The place of the next record, if there is one. `origin().record` is the number of records passed so far, bad
     /// ones included.
     pub fn origin(&self) -> Origin {
         Origin { file: Arc::clone(&self.file), record: self.record, byte: self.byte }
@@ -130,8 +147,8 @@ impl RecordReader {
     /// The next record, an error in its place, or `None` at the end of the file and after what ends it.
     ///
     /// # Errors
-    /// [`ReadError::Bad`] for a record that cannot be framed or whose CRC does not match, [`ReadError::Io`] if the
-    /// system refuses.
+    /// [`ReadError::Bad`] for a record that cannot be framed or whose CRC does not match. [`ReadError::Io`] if the
+    /// operating system refuses.
     #[expect(clippy::should_implement_trait, reason = "see the type: an iterator's `skip` would shadow ours")]
     pub fn next(&mut self) -> Option<Result<Record, ReadError>> {
         if self.over {
@@ -156,11 +173,12 @@ impl RecordReader {
         }
     }
 
-    /// Passes over up to `count` records by their headers alone, without looking at payloads, and returns how many
-    /// there were: fewer only where the file ends. Plain files are sought through, compressed ones decompressed.
+    /// Passes over up to `count` records by their headers alone, without looking at payloads. Returns how many there
+    /// were, which is fewer only where the file ends. The reader seeks in plain files, and decompresses compressed
+    /// ones.
     ///
     /// # Errors
-    /// As [`RecordReader::next`], except that damaged payloads go unnoticed.
+    /// The errors of [`RecordReader::next`], except that damaged payloads go unnoticed.
     pub fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
         let mut skipped = 0;
         while skipped < count && !self.over {
@@ -173,11 +191,11 @@ impl RecordReader {
         Ok(skipped)
     }
 
-    /// Passes over the next record as [`RecordReader::skip`] does and says where it lies; `None` where
+    /// Passes over the next record as [`RecordReader::skip`] does, and returns its place. `None` where
     /// [`RecordReader::next`] gives `None`.
     ///
     /// # Errors
-    /// As [`RecordReader::skip`].
+    /// The errors of [`RecordReader::skip`].
     pub fn pass(&mut self) -> Option<Result<Origin, ReadError>> {
         if self.over {
             return None;
@@ -193,24 +211,27 @@ impl RecordReader {
         }
     }
 
-    /// Gives the rest of the file up: nothing more comes.
+    /// Gives up the rest of the file. Nothing more comes.
     pub fn finish(&mut self) {
         self.over = true;
     }
 
     fn pass_one(&mut self) -> Result<bool, Stop> {
         let Some(length) = self.read_header(self.long)? else { return Ok(false) };
-        self.long = length >= LONG_BYTES;
-        let whole = length.saturating_add(FOOTER_BYTES as u64);
-        let passed = self.source.pass(self.byte + HEADER_BYTES as u64, whole)?;
-        if passed < whole {
-            return Err(short(passed, length));
-        }
+        self.pass_payload(length)?;
         self.advance(length);
         Ok(true)
     }
 
-    /// The payload of the next record and whether its CRC agrees.
+    /// Passes over a payload whose header was read, and over its CRC.
+    fn pass_payload(&mut self, length: u64) -> Result<(), Stop> {
+        self.long = length >= LONG_BYTES;
+        let whole = length.saturating_add(FOOTER_BYTES as u64);
+        let passed = self.source.pass(self.byte + HEADER_BYTES as u64, whole)?;
+        if passed < whole { Err(short(passed, length)) } else { Ok(()) }
+    }
+
+    /// Reads the payload of the next record. Returns it, and whether its CRC agrees.
     fn read_one(&mut self) -> Result<Option<(Vec<u8>, bool)>, Stop> {
         let Some(length) = self.read_header(false)? else { return Ok(None) };
         let mut data = Vec::new();
@@ -227,7 +248,7 @@ impl RecordReader {
         Ok(Some((data, good)))
     }
 
-    /// The length of the next payload, checked, or `None` at the end of the file.
+    /// Reads the length of the next payload and checks it. `None` at the end of the file.
     fn read_header(&mut self, alone: bool) -> Result<Option<u64>, Stop> {
         let mut header = [0; HEADER_BYTES];
         let read = self.source.fill(&mut header, alone).map_err(|failure| match failure {
@@ -239,50 +260,81 @@ impl RecordReader {
         match read {
             0 => return Ok(None),
             HEADER_BYTES => {}
+            // Eight bytes of text, read as a length, are longer than any file. So this is not the beginning of a
+            // record.
+            8.. if self.byte == 0 && Content::of(&header[..read]).is_some() => {
+                return Err(self.not_records(&header[..read]));
+            }
             read => {
                 let detail =
                     format!("truncated: the file ends after {read} of the header's {HEADER_BYTES} bytes");
                 return Err(Stop::Bad(Reason::Truncated, detail));
             }
         }
-        let most = self.options.max_record_bytes;
         match header_length(&header) {
-            Some(length) if length <= most => Ok(Some(length)),
+            Some(length) if length <= self.options.max_record_bytes => Ok(Some(length)),
             Some(length) => {
-                let detail =
-                    format!("truncated: the record claims {length} bytes, max_record_bytes is {most}");
-                Err(Stop::Bad(Reason::Truncated, detail))
+                self.pass_payload(length)?;
+                Err(Stop::TooLong(length))
             }
-            None if self.byte == 0 => {
-                let detail = "not a TFRecord file: the length CRC of its first record does not match";
-                Err(Stop::Bad(Reason::NotTfrecord, detail.to_owned()))
-            }
+            None if self.byte == 0 => Err(self.not_records(&header)),
             None => Err(Stop::Bad(Reason::LengthCrc, "length CRC mismatch".to_owned())),
         }
     }
 
+    /// The error of a file that does not begin with a record. It says what the file is instead, according to these
+    /// first bytes and those that follow.
+    fn not_records(&mut self, first: &[u8]) -> Stop {
+        let mut head = first.to_vec();
+        // What cannot be read of the rest is not needed, because the first bytes say something by themselves.
+        let _ = self.source.append((HEAD_BYTES - first.len()) as u64, &mut head);
+        let is = match self.source.packing() {
+            Some(packing) => format!("the {packing} stream holds"),
+            None => "it is".to_owned(),
+        };
+        let found = match Content::of(&head) {
+            Some(content) => match content.advice_for_records() {
+                Some(advice) => format!("{is} {}; {advice}", content.what()),
+                None => format!("{is} {}", content.what()),
+            },
+            None => {
+                let begins = content::begins_with(&head);
+                format!("the length CRC of its first record does not match; {begins}")
+            }
+        };
+        Stop::Bad(Reason::NotTfrecord, format!("not a TFRecord file: {found}"))
+    }
+
     fn advance(&mut self, length: u64) {
         self.record += 1;
-        // At most `max_record_bytes` at a time, and all of it was read: a file cannot reach 2^64.
+        // The whole payload was there, and a file cannot reach 2^64 bytes.
         self.byte += (HEADER_BYTES + FOOTER_BYTES) as u64 + length;
     }
 
     fn stop(&mut self, stop: Stop) -> ReadError {
-        self.over = true;
+        let origin = self.origin();
         let (reason, detail) = match stop {
             Stop::Bad(reason, detail) => (reason, detail),
+            Stop::TooLong(length) => {
+                self.advance(length);
+                let most = self.options.max_record_bytes;
+                (Reason::TooLong, format!("the record has {length} bytes; max_record_bytes allows {most}"))
+            }
             Stop::Failed(Failure::Io(source)) => {
+                self.over = true;
                 return ReadError::Io { path: self.file.to_path_buf(), source };
             }
+            Stop::Failed(Failure::Trailing(detail)) => (Reason::TrailingGarbage, detail),
             Stop::Failed(Failure::Cut(detail) | Failure::Damaged(detail)) => {
                 (Reason::Truncated, format!("truncated: {detail}"))
             }
         };
-        RecordError { origin: self.origin(), id: None, reason, detail }.into()
+        self.over = reason.ends_file();
+        RecordError { origin, id: None, reason, detail }.into()
     }
 }
 
-/// The error of a record of which only `found` bytes follow the header.
+/// The error of a record whose header is followed by only `found` bytes.
 fn short(found: u64, length: u64) -> Stop {
     let detail = match found.checked_sub(length) {
         None => format!("truncated: the file ends after {found} of {length} bytes"),
@@ -292,155 +344,4 @@ fn short(found: u64, length: u64) -> Stop {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Cursor, Write};
-
-    use super::*;
-    use crate::tfrecord::{Compression, RecordWriter};
-
-    fn file(payloads: &[&[u8]]) -> Vec<u8> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = RecordWriter::create(folder.path().join("file"), Compression::None).unwrap();
-        payloads.iter().for_each(|payload| writer.write(payload).unwrap());
-        let path = writer.path().to_owned();
-        writer.finish().unwrap();
-        std::fs::read(path).unwrap()
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// Payloads as text, and the errors after the name.
-    fn read(bytes: Vec<u8>, options: ReaderOptions) -> Vec<String> {
-        let mut reader = RecordReader::over("t", Cursor::new(bytes), options).unwrap();
-        std::iter::from_fn(|| reader.next())
-            .map(|item| match item {
-                Ok(record) => String::from_utf8(record.data).unwrap(),
-                Err(error) => error.to_string(),
-            })
-            .collect()
-    }
-
-    fn default(bytes: Vec<u8>) -> Vec<String> {
-        read(bytes, ReaderOptions::default())
-    }
-
-    #[test]
-    fn gzip_members_are_one_stream() {
-        let whole = file(&[b"one", b"two", b""]);
-        let members = [gzip(&whole[..20]), gzip(&whole[20..])].concat();
-        assert_eq!(default(members), ["one", "two", ""]);
-    }
-
-    #[test]
-    fn a_damaged_stream_ends_the_file_where_it_is_damaged() {
-        let mut packed = gzip(&file(&[b"one", b"two"]));
-        let end = packed.len();
-        packed[end - 8] ^= 1; // GZIP's own CRC of the contents
-        let read = default(packed);
-        assert_eq!(read[..2], ["one", "two"]);
-        assert!(
-            read[2].starts_with("t: record 2 at byte 38: truncated: the gzip stream is damaged: "),
-            "{read:?}"
-        );
-        assert_eq!(read.len(), 3);
-        let read = default(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x07 is no kind of block".to_vec());
-        assert!(
-            read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the gzip stream"),
-            "{read:?}"
-        );
-        let read = default(b"x^7 + 1 is no zlib stream".to_vec());
-        assert!(
-            read[0].starts_with("t: record 0 at byte 0: not a TFRecord file: the zlib stream"),
-            "{read:?}"
-        );
-    }
-
-    #[test]
-    fn every_cut_is_told_from_a_whole_file() {
-        let whole = file(&[b"one", b"three"]);
-        let ends = [0, 12 + 3 + 4, whole.len()];
-        for cut in 0..=whole.len() {
-            let read = default(whole[..cut].to_vec());
-            let good = ends.iter().filter(|&&end| end <= cut).count() - 1;
-            assert_eq!(read[..good], ["one", "three"][..good]);
-            match ends.contains(&cut) {
-                true => assert_eq!(read.len(), good),
-                false => {
-                    let place =
-                        format!("t: record {good} at byte {}: truncated: the file ends after", ends[good]);
-                    assert!(read[good].starts_with(&place), "{cut}: {read:?}");
-                    assert_eq!(read.len(), good + 1);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_record_longer_than_allowed_ends_the_file() {
-        let options = ReaderOptions { max_record_bytes: 4, ..ReaderOptions::default() };
-        let read = read(file(&[b"four", b"fiver", b"x"]), options);
-        let expected = "t: record 1 at byte 20: truncated: the record claims 5 bytes, max_record_bytes is 4";
-        assert_eq!(read, ["four", expected]);
-    }
-
-    #[test]
-    fn records_are_passed_over_and_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        // Short and long ones in turn: the buffer is used and passed by.
-        let payload = |n: u8| vec![n; [3, 20_000, 0, 9_000, 8_191, 8_192, 70_000, 5][usize::from(n) % 8]];
-        let mut writer = RecordWriter::create(&path, Compression::None).unwrap();
-        (0..40).for_each(|n| writer.write(&payload(n)).unwrap());
-        writer.finish().unwrap();
-
-        let mut reader = RecordReader::open(&path, ReaderOptions::default()).unwrap();
-        assert!(reader.can_seek());
-        let mut places = Vec::new();
-        for n in 0..40u8 {
-            // Every fifth is read, so that both ways follow each other in every order of sizes.
-            let origin = if n % 5 == 0 {
-                let record = reader.next().unwrap().unwrap();
-                assert_eq!(record.data, payload(n));
-                record.origin
-            } else {
-                reader.pass().unwrap().unwrap()
-            };
-            assert_eq!(origin.record, u64::from(n));
-            places.push(origin);
-        }
-        assert!(reader.pass().is_none() && reader.next().is_none());
-        for (n, origin) in (0..40).zip(&places).rev() {
-            let mut reader = RecordReader::at(origin, ReaderOptions::default()).unwrap();
-            let record = reader.next().unwrap().unwrap();
-            assert_eq!((&record.origin, record.data), (origin, payload(n)));
-        }
-        // Where there is nothing any more, there is nothing; within a record there is no header.
-        let behind = Origin { byte: 1 << 40, ..places[39].clone() };
-        assert!(RecordReader::at(&behind, ReaderOptions::default()).unwrap().next().is_none());
-        let within = Origin { byte: places[39].byte + 1, ..places[39].clone() };
-        let bad = RecordReader::at(&within, ReaderOptions::default()).unwrap().next().unwrap().unwrap_err();
-        assert!(bad.to_string().contains("record 39 at byte "), "{bad}");
-    }
-
-    #[test]
-    fn the_messages_are_those_of_the_specification() {
-        let origin = Origin { file: Path::new("train03.tfrecord").into(), record: 17, byte: 4_410_982 };
-        let error = RecordError {
-            origin,
-            id: Some("aB3d".into()),
-            reason: Reason::DataCrc,
-            detail: "data CRC mismatch".into(),
-        };
-        assert_eq!(
-            error.to_string(),
-            "train03.tfrecord: record 17 at byte 4410982 (id \"aB3d\"): data CRC mismatch"
-        );
-        let names = "truncated length_crc data_crc not_tfrecord bad_proto missing_feature frame_size \
-                     frame_count_mismatch no_frames label_out_of_range id_missing";
-        assert_eq!(Reason::ALL.map(Reason::as_str).join(" "), names);
-    }
-}
+mod tests;

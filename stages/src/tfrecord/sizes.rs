@@ -1,13 +1,13 @@
-//! The feature sizes of a record, for tools that are given a file and no configuration.
+//! The feature sizes of a record, for tools that are given a file without a configuration.
 //!
-//! One law: sizes are only read off; whether the record is valid is for decoding with these sizes to say.
+//! Law: sizes are only read here. Decoding with these sizes says whether the record is valid.
 
 use super::{
     features::{ByteStrings, Floats, each_entry, each_value},
     wire::{Fields, WireError},
 };
 
-/// At which level a record describes its video.
+/// The level at which a record describes its video.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Level {
     /// A row of features for each frame.
@@ -19,16 +19,16 @@ pub enum Level {
 /// The feature sizes of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Its level.
+    /// The level of the record.
     pub level: Level,
-    /// Bytes of the first visual row, or visual means.
+    /// The bytes of the first visual row, or the number of visual means.
     pub rgb_size: usize,
-    /// Bytes of the first audio row, or audio means.
+    /// The bytes of the first audio row, or the number of audio means.
     pub audio_size: usize,
 }
 
-/// The sizes that the record's first frame, or its means, have. `None` where the payload is no such message or
-/// holds neither.
+/// The sizes of the record's first frame, or of its means. `None` if the payload is not such a message or holds
+/// neither.
 pub fn peek_sizes(data: &[u8]) -> Option<Sizes> {
     read(data).ok().flatten()
 }
@@ -59,7 +59,7 @@ fn read(data: &[u8]) -> Result<Option<Sizes>, WireError> {
     Ok(Some(Sizes { level: Level::Video, rgb_size: means(rgb)?, audio_size: means(audio)? }))
 }
 
-/// Bytes of the first frame of a feature list.
+/// The bytes of the first frame of a feature list.
 fn first_frame(entry: &[u8]) -> Result<Option<usize>, WireError> {
     let mut first = None;
     each_value(entry, |list| {

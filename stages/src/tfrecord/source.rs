@@ -1,88 +1,126 @@
-//! The bytes of a TFRecord file, whatever it is packed in.
+//! The bytes of a TFRecord file, whatever its compression.
 //!
-//! One law: the content decides, never the name. A file whose first header checks is plain even if its first bytes
-//! look like a compressed file's; otherwise GZIP and ZLIB are known by theirs, and anything else is taken as plain, for
-//! framing to refuse.
+//! Law: the content decides, never the name. A file whose first header checks is plain, even if its first bytes look
+//! like those of a compressed file. Otherwise GZIP, ZLIB and Zstandard are known by their first bytes. Anything else is
+//! taken as plain, so that framing refuses it.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use crate::io::framing::{HEADER_BYTES, is_header};
+use crate::io::packing::{Packing, TrailingGarbage, Unpacked};
+use crate::io::{Input, Kind, Reader};
 
-use super::{HEADER_BYTES, header_length};
-
-/// Small enough that a full-size record is mostly read straight into its own buffer, large enough to frame many small
-/// ones with one call.
+/// The size of the read buffer. It is small enough that most of a full-size record is read straight into the record's
+/// own buffer, and large enough to frame many small records with one call.
 const PLAIN_BUFFER: usize = 32 << 10;
-/// Of each side of a decompressor.
+/// The size of the buffer on each side of a decompressor.
 const STREAM_BUFFER: usize = 128 << 10;
-/// The most that is reserved before any byte has come.
+/// The most bytes that are reserved before any byte has come.
 const RESERVE_BYTES: u64 = 1 << 20;
 
-/// Why bytes do not come.
+/// The reason why bytes do not come.
 pub(super) enum Failure {
-    /// The compressed stream ends too early, as told.
+    /// The compressed stream ends too early, as the text says.
     Cut(String),
-    /// It is no such stream, or not from here on, as told.
+    /// The bytes are not such a stream, or not from here on, as the text says.
     Damaged(String),
+    /// The compressed stream is whole, but something else follows it, as the text says.
+    Trailing(String),
     Io(io::Error),
 }
 
 enum Bytes {
-    /// An uncompressed regular file, which can seek, and its length at opening.
-    Plain(BufReader<File>, u64),
+    /// An uncompressed regular file, in which the reader can seek, with its length at opening.
+    Plain(BufReader<Reader>, u64),
     /// Anything else.
     Stream(BufReader<Box<dyn Read + Send>>),
 }
 
 pub(super) struct Source {
     bytes: Bytes,
-    /// Of the compressed stream, for messages; empty if there is none.
-    packing: &'static str,
+    /// The compression of the file, if it is compressed.
+    packing: Option<Packing>,
+    /// The bytes of a compressed file that were read so far.
+    packed: Arc<AtomicU64>,
+}
+
+/// A reader that counts the bytes that it has read.
+struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 impl Source {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        let Input { mut reader, kind, length } = crate::io::open(path)?;
+        if kind != Kind::File {
+            return Self::stream(reader);
         }
-        if !metadata.is_file() {
-            return Self::stream(file);
-        }
-        let head = head(&mut file)?;
-        file.seek(SeekFrom::Start(0))?;
-        let packing = packing(&head);
+        let head = head(&mut reader)?;
+        reader.seek(SeekFrom::Start(0))?;
+        let (packing, packed) = (packing(&head), Arc::default());
         let bytes = match packing {
-            "" => Bytes::Plain(BufReader::with_capacity(PLAIN_BUFFER, file), metadata.len()),
-            _ => Bytes::Stream(unpack(packing, file)),
+            None => Bytes::Plain(BufReader::with_capacity(PLAIN_BUFFER, reader), length),
+            Some(_) => Bytes::Stream(unpack(packing, Counted { inner: reader, read: Arc::clone(&packed) })?),
         };
-        Ok(Self { bytes, packing })
+        Ok(Self { bytes, packing, packed })
     }
 
-    /// What cannot seek: a pipe, or bytes in memory.
+    /// Makes a source of an uncompressed file from byte `offset` on, which may lie behind the file's end. Nothing before
+    /// that place is read.
+    pub(super) fn at(path: &Path, offset: u64) -> io::Result<Self> {
+        let Input { reader, length, .. } = crate::io::read_at(path, offset)?;
+        Ok(Self {
+            bytes: Bytes::Plain(BufReader::with_capacity(PLAIN_BUFFER, reader), length),
+            packing: None,
+            packed: Arc::default(),
+        })
+    }
+
+    /// Makes a source of a stream that cannot seek, such as a pipe or bytes in memory.
     pub(super) fn stream(mut bytes: impl Read + Send + 'static) -> io::Result<Self> {
         let head = head(&mut bytes)?;
         let packing = packing(&head);
-        Ok(Self { bytes: Bytes::Stream(unpack(packing, io::Cursor::new(head).chain(bytes))), packing })
+        let bytes = Bytes::Stream(unpack(packing, io::Cursor::new(head).chain(bytes))?);
+        Ok(Self { bytes, packing, packed: Arc::default() })
+    }
+
+    /// How far the file was read when the bytes that come next, unpacked, lie at `at`: in bytes of the file as it is
+    /// stored. For a compressed file, what the decompressor has read ahead is counted.
+    pub(super) fn stored_position(&self, at: u64) -> u64 {
+        if self.packing.is_some() { self.packed.load(Ordering::Relaxed) } else { at }
+    }
+
+    /// The compression of the file, if it is compressed.
+    pub(super) fn packing(&self) -> Option<Packing> {
+        self.packing
     }
 
     pub(super) fn can_seek(&self) -> bool {
         matches!(self.bytes, Bytes::Plain(..))
     }
 
-    /// Fills `buffer` as far as the file reaches; returns how far. `alone`: what follows is going to be passed over, so
-    /// that nothing should be read ahead.
+    /// Fills `buffer` as far as the file reaches, and returns how far that is. With `alone`, nothing is read ahead,
+    /// because what follows is going to be passed over.
     pub(super) fn fill(&mut self, buffer: &mut [u8], alone: bool) -> Result<usize, Failure> {
         let mut filled = 0;
         while filled < buffer.len() {
             let read = match &mut self.bytes {
                 Bytes::Plain(reader, _) if alone && reader.buffer().is_empty() => {
-                    // Past the buffer, which stays empty.
+                    // The bytes go past the buffer, which stays empty.
                     reader.get_mut().read(&mut buffer[filled..])
                 }
                 Bytes::Plain(reader, _) => reader.read(&mut buffer[filled..]),
@@ -100,7 +138,7 @@ impl Source {
 
     /// Appends the next `count` bytes to `out`, or as many as the file has. `out` grows as they arrive.
     pub(super) fn append(&mut self, count: u64, out: &mut Vec<u8>) -> Result<(), Failure> {
-        // Reserved in full for usual records: growing would copy.
+        // For records of usual size, the memory is reserved in full, because growing would copy.
         out.reserve_exact(count.min(RESERVE_BYTES) as usize);
         let read = match &mut self.bytes {
             Bytes::Plain(reader, _) => reader.take(count).read_to_end(out),
@@ -109,11 +147,11 @@ impl Source {
         read.map(drop).map_err(|error| self.failure(error))
     }
 
-    /// Passes over the next `count` bytes, of which the first lies at `at`; returns how many there were.
+    /// Passes over the next `count` bytes, of which the first lies at `at`. Returns how many there were.
     pub(super) fn pass(&mut self, at: u64, count: u64) -> Result<u64, Failure> {
         let passed = match &mut self.bytes {
             Bytes::Plain(reader, length) => {
-                // Seeking past the end would go unnoticed.
+                // A seek past the end would go unnoticed.
                 let passed = count.min(length.saturating_sub(at));
                 i64::try_from(passed)
                     .map_err(io::Error::other)
@@ -126,67 +164,63 @@ impl Source {
     }
 
     fn failure(&self, error: io::Error) -> Failure {
-        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let Some(packing) = self.packing else { return Failure::Io(error) };
+        if error.raw_os_error().is_some() {
+            return Failure::Io(error);
+        }
         match error.kind() {
-            _ if self.packing.is_empty() => Failure::Io(error),
-            UnexpectedEof => Failure::Cut(format!("unexpected end of the {} stream", self.packing)),
-            InvalidInput | InvalidData => {
-                Failure::Damaged(format!("the {} stream is damaged: {error}", self.packing))
-            }
-            _ => Failure::Io(error),
+            _ if TrailingGarbage::is(&error) => Failure::Trailing(error.to_string()),
+            io::ErrorKind::UnexpectedEof => Failure::Cut(format!("unexpected end of the {packing} stream")),
+            io::ErrorKind::OutOfMemory => Failure::Io(error),
+            _ => Failure::Damaged(format!("the {packing} stream is damaged: {error}")),
         }
     }
 }
 
-/// The first bytes of a file, as many as a header has if it is that long.
+/// The first bytes of a file: as many as a header has, if the file is that long.
 fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEADER_BYTES);
     bytes.take(HEADER_BYTES as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-fn unpack(packing: &str, bytes: impl Read + Send + 'static) -> BufReader<Box<dyn Read + Send>> {
+fn unpack(
+    packing: Option<Packing>,
+    bytes: impl Read + Send + 'static,
+) -> io::Result<BufReader<Box<dyn Read + Send>>> {
     let bytes = BufReader::with_capacity(STREAM_BUFFER, bytes);
     let unpacked: Box<dyn Read + Send> = match packing {
-        "gzip" => Box::new(MultiGzDecoder::new(bytes)),
-        "zlib" => Box::new(ZlibDecoder::new(bytes)),
-        _ => Box::new(bytes),
+        Some(packing) => Box::new(Unpacked::new(packing, bytes)?),
+        None => Box::new(bytes),
     };
-    BufReader::with_capacity(STREAM_BUFFER, unpacked)
+    Ok(BufReader::with_capacity(STREAM_BUFFER, unpacked))
 }
 
 fn discard(reader: &mut impl BufRead, count: u64) -> io::Result<u64> {
     io::copy(&mut reader.take(count), &mut io::sink())
 }
 
-/// The name of the compression that a file's first bytes show.
-fn packing(head: &[u8]) -> &'static str {
-    // A length may well look like a magic number, so a good header comes first.
-    let plain = head.first_chunk().is_some_and(|header| header_length(header).is_some());
-    match head {
-        _ if plain => "",
-        [0x1f, 0x8b, 8, ..] => "gzip",
-        // Deflate with a 32 KiB window, no dictionary: the four second bytes that compressors write.
-        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => "zlib",
-        _ => "",
-    }
+/// The compression that a file's first bytes show.
+fn packing(head: &[u8]) -> Option<Packing> {
+    // A length may look like a magic number, so a good header is looked for first.
+    if is_header(head) { None } else { Packing::of(head) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tfrecord::masked_crc;
+    use crate::io::framing::masked_crc;
 
     #[test]
     fn a_length_that_looks_like_a_magic_number_is_a_length() {
-        for length in [0x0008_8b1f_u64, 0x9c78] {
+        for length in [0x0008_8b1f_u64, 0x9c78, 0xfd2f_b528, 0x184d_2a50] {
             let length = length.to_le_bytes();
             let mut header = [&length[..], &masked_crc(&length).to_le_bytes()].concat();
-            assert_eq!(packing(&header), "");
+            assert_eq!(packing(&header), None);
             header[11] ^= 1;
-            assert_ne!(packing(&header), "");
+            assert_ne!(packing(&header), None);
         }
-        assert_eq!(packing(b"x marks the spot"), "");
-        assert_eq!(packing(b""), "");
+        assert_eq!(packing(b"x marks the spot"), None);
+        assert_eq!(packing(b""), None);
     }
 }

@@ -1,8 +1,9 @@
-//! The protobuf wire format: a cursor over the fields of one message.
+//! The protobuf wire format, as a cursor over the fields of one message.
 //!
-//! One law: a field is handed out only if all of its bytes are there. Slices are borrowed; nothing is allocated.
-//! Source: the Protocol Buffers encoding guide; limits (ten-byte varints, 29-bit field numbers, nesting of 100) are
-//! those of the common implementations.
+//! Laws: a field is handed out only if all of its bytes are there. Slices are borrowed, and nothing is allocated.
+//!
+//! The source is the Protocol Buffers encoding guide. The limits (ten-byte varints, 29-bit field numbers, nesting of
+//! 100) are those of the common implementations.
 
 /// What is wrong with the bytes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ impl<'a> Value<'a> {
 
 const MAX_GROUP_DEPTH: usize = 100;
 
-/// Walks the fields of a message in the order they were written.
+/// A cursor over the fields of a message, in the order in which they were written.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
@@ -52,7 +53,7 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
-    /// The next field and its number, or `None` at the end of the message. Groups are skipped: no message here
+    /// The next field and its number, or `None` at the end of the message. Groups are skipped, because no message here
     /// declares one.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
@@ -67,7 +68,7 @@ impl<'a> Fields<'a> {
         Ok(None)
     }
 
-    /// The next `size` bytes if exactly `prefix` stands before them. The caller's prefix must be one of fields.
+    /// The next `size` bytes, if exactly `prefix` stands before them. The prefix must be made of fields.
     #[inline]
     pub(super) fn take_prefixed(&mut self, prefix: &[u8], size: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.strip_prefix(prefix)?.split_at_checked(size)?;
@@ -115,7 +116,7 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
-        // Nearly every tag and most lengths are one or two bytes.
+        // Nearly every tag and most lengths have one or two bytes.
         match *self.rest {
             [a, ..] if a < 0x80 => {
                 self.rest = &self.rest[1..];
@@ -141,7 +142,7 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        // Ten bytes end above, at the latest with the check on the tenth.
+        // The loop ends after ten bytes at the latest, with the check on the tenth.
         Err(WireError::Short)
     }
 
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn fields_of_every_wire_type() {
-        // The encoding guide's own example: field 1 = 150.
+        // This is the example of the encoding guide: field 1 = 150.
         assert_eq!(all(&[0x08, 0x96, 0x01]), Ok(vec![(1, Value::Varint(150))]));
         assert_eq!(all(&[0x12, 2, 7, 8]), Ok(vec![(2, Value::Bytes(&[7, 8]))]));
         assert_eq!(all(&[0x1d, 1, 2, 3, 4]), Ok(vec![(3, Value::Fixed32([1, 2, 3, 4]))]));
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn groups_are_skipped_when_well_formed() {
-        // Group 3 { group 4 {} field 1 = 5 } then field 2 = 6.
+        // This is group 3 { group 4 {} field 1 = 5 }, and then field 2 = 6.
         assert_eq!(all(&[0x1b, 0x23, 0x24, 0x08, 5, 0x1c, 0x10, 6]), Ok(vec![(2, Value::Varint(6))]));
         assert_eq!(all(&[0x1b, 0x24]), Err(WireError::Group));
         assert_eq!(all(&[0x1b]), Err(WireError::Group));

@@ -1,6 +1,6 @@
-//! Writes TFRecord files, plain or GZIP.
+//! Writing TFRecord files, plain or GZIP.
 //!
-//! One law: equal records give equal files; the GZIP header holds no time and no name.
+//! Law: equal records give equal files. The GZIP header therefore holds no time and no name.
 
 use std::{
     fs::File,
@@ -10,15 +10,16 @@ use std::{
 
 use flate2::{Compression as Level, GzBuilder, write::GzEncoder};
 
-use super::{WriteError, masked_crc};
+use super::WriteError;
+use crate::io::framing::masked_crc;
 
-/// How the whole file is stored.
+/// The form in which the whole file is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Compression {
-    /// As it is.
+    /// The file is not compressed.
     #[default]
     None,
-    /// GZIP, default level.
+    /// The file is compressed by GZIP with the default level.
     Gzip,
 }
 
@@ -27,15 +28,15 @@ enum Sink<W: Write> {
     Gzip(GzEncoder<BufWriter<W>>),
 }
 
-/// A TFRecord file being written. [`RecordWriter::finish`] completes it; a writer dropped before leaves a file that
-/// ends early.
+/// A TFRecord file that is being written. [`RecordWriter::finish`] completes it. A writer that is dropped before leaves
+/// a file that ends early.
 pub struct RecordWriter<W: Write = File> {
     path: PathBuf,
     sink: Sink<W>,
 }
 
 impl RecordWriter<File> {
-    /// Creates the file, or empties it.
+    /// Creates the file, or empties it if it exists.
     ///
     /// # Errors
     /// [`WriteError`] if the file cannot be created.
@@ -47,7 +48,7 @@ impl RecordWriter<File> {
 }
 
 impl<W: Write> RecordWriter<W> {
-    /// Writes to `file`; `path` names it in errors.
+    /// Makes a writer to `file`. `path` names the file in errors.
     pub fn new(path: impl Into<PathBuf>, file: W, compression: Compression) -> Self {
         let file = BufWriter::with_capacity(1 << 18, file);
         let sink = match compression {
@@ -57,7 +58,7 @@ impl<W: Write> RecordWriter<W> {
         Self { path: path.into(), sink }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -65,7 +66,7 @@ impl<W: Write> RecordWriter<W> {
     /// Appends one record.
     ///
     /// # Errors
-    /// [`WriteError`] if the file system refuses.
+    /// [`WriteError`] if the file system refuses to write.
     pub fn write(&mut self, payload: &[u8]) -> Result<(), WriteError> {
         let length = (payload.len() as u64).to_le_bytes();
         let sink: &mut dyn Write = match &mut self.sink {
@@ -79,10 +80,10 @@ impl<W: Write> RecordWriter<W> {
             .map_err(|source| WriteError { path: self.path.clone(), source })
     }
 
-    /// Writes out what is buffered, and GZIP's trailer, and hands the file back. It does not sync to the disk.
+    /// Writes out what is buffered and GZIP's trailer, and returns the file. The file is not flushed to the disk.
     ///
     /// # Errors
-    /// [`WriteError`] if the file system refuses.
+    /// [`WriteError`] if the file system refuses to write.
     pub fn finish(self) -> Result<W, WriteError> {
         let Self { path, sink } = self;
         let finish = |sink| -> io::Result<W> {

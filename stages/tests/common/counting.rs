@@ -1,5 +1,5 @@
-//! An allocator that counts, for tests of how much memory something takes. It counts for the whole process: a test
-//! file that uses it holds one test.
+//! An allocator that counts, for tests of how much memory something takes. The allocator counts for the whole process,
+//! so a test file that uses it holds a single test.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -27,7 +27,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that were allocated at once while `work` ran, beyond what was before.
+/// The most bytes that were allocated at once while `work` ran, beyond those that were allocated before.
 pub(crate) fn peak(work: impl FnOnce()) -> usize {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);

@@ -11,10 +11,11 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data")).join(name)
 }
 
-/// SHA-256 (FIPS 180-4) in hexadecimal. Constants are derived, not copied: the fractional parts of the roots of primes.
+/// The SHA-256 (FIPS 180-4) of bytes, in hexadecimal. The constants are not copied but derived: they are the fractional
+/// parts of roots of primes.
 pub(crate) fn sha256(message: &[u8]) -> String {
     let primes: Vec<u64> = (2..).filter(|n| (2..*n).all(|d| n % d != 0)).take(64).collect();
-    // floor(root(p) * 2^32) by bisection in integers, lower 32 bits.
+    // The lower 32 bits of floor(root(p) * 2^32), found by bisection in integers.
     let root = |p: u64, power: u32| {
         let (mut low, mut high) = (0u128, 1 << 40);
         while high - low > 1 {
@@ -61,7 +62,7 @@ pub(crate) fn sha256(message: &[u8]) -> String {
     h.iter().map(|word| format!("{word:08x}")).collect()
 }
 
-/// Random numbers of a seed, and ways to damage bytes with them.
+/// Random numbers from a seed, and ways to damage bytes with them.
 pub(crate) struct Damage(rand_chacha::ChaCha8Rng);
 
 impl Damage {
@@ -69,7 +70,7 @@ impl Damage {
         Self(rand_chacha::ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Below `bound`; good enough for tests.
+    /// Draws a number below `bound`, with a quality that is good enough for tests.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.0.next_u64() % bound.max(1) as u64) as usize
     }
@@ -80,7 +81,8 @@ impl Damage {
         bytes
     }
 
-    /// One to three changes, mostly one: bits flipped, bytes set to telling values, pieces cut, doubled, or taken from `other`.
+    /// Makes one to three changes, mostly one: it flips bits, sets bytes to telling values, cuts or doubles pieces, or
+    /// takes pieces from `other`.
     pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
         const TELLING: [u8; 12] = [0, 1, 2, 7, 8, 10, 18, 26, 0x7f, 0x80, 0xfe, 0xff];
         let changes = [1, 1, 1, 2, 3][self.below(5)];
@@ -99,7 +101,7 @@ impl Damage {
                     bytes.splice(start..end, piece.iter().copied()).for_each(drop);
                 }
                 5 => bytes.truncate(at),
-                // A length or number that is far too large.
+                // This makes a length or a number far too large.
                 _ => {
                     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
                     let huge = &huge[self.below(9)..];

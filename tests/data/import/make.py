@@ -1,8 +1,8 @@
-"""Writes the files beside it: small dicts of arrays as numpy and PaddlePaddle write them.
+"""Writes the files in this folder: small dicts of arrays as numpy and PaddlePaddle write them.
 
-    python3 make.py        (numpy 2; run once, the files are kept)
+    python3 make.py        (needs numpy 2; it was run once, and the files are kept)
 
-Element i of every array, counted row-major, is i / 4 - 1; its integers are i.
+Element i of every array of floats, counted row-major, is i / 4 - 1. Element i of an array of integers is i.
 """
 
 import collections

@@ -1,30 +1,31 @@
-//! A layered layout: boxes in rows, every edge from a row to a later one.
+//! A layered layout of a graph: boxes stand in rows, and every edge leads from a row to a later row.
 //!
-//! Law: all that has an extent (stages, edge labels, and the places where long edges pass a row) has a slot of
-//! its own in some row, so nothing overlaps. An edge's label takes a row between those of its ends.
+//! Law: everything that has an extent has a slot of its own in some row, so nothing overlaps. Such things are the
+//! stages, the labels of edges, and the places where long edges pass a row. The label of an edge takes a row between
+//! those of the edge's ends.
 
-/// Space between slots of a row.
+/// The space between the slots of a row.
 const GAP: f64 = 24.0;
-/// Space between rows, where edges bend.
+/// The space between rows, where edges bend.
 const ROW_GAP: f64 = 26.0;
-/// Sweeps over the rows, for the order in them and for their places.
+/// The number of sweeps over the rows that order their slots. Twice as many sweeps place the slots.
 const SWEEPS: usize = 8;
 
-/// What is to be laid out. `edges` are (from, to) without cycles and loops.
+/// A graph that is to be laid out. It has neither cycles nor edges from a box to itself.
 #[derive(Debug)]
 pub(super) struct Problem {
-    /// Width and height of each box.
+    /// The width and height of each box.
     pub(super) boxes: Vec<(f64, f64)>,
-    /// Ends of each edge, and the width and height of its label.
+    /// For each edge: the box it comes from, the box it leads to, and the width and height of its label.
     pub(super) edges: Vec<(usize, usize, f64, f64)>,
 }
 
-/// Centers of boxes and labels, and each edge's way.
+/// A layout: the centers of boxes and labels, and the way of each edge.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) boxes: Vec<(f64, f64)>,
     pub(super) labels: Vec<(f64, f64)>,
-    /// For each edge, the slots that it passes between its ends: x, top, bottom.
+    /// For each edge, the slots that it passes between its ends, as (x, top, bottom).
     pub(super) ways: Vec<Vec<(f64, f64, f64)>>,
     pub(super) width: f64,
     pub(super) height: f64,
@@ -41,7 +42,7 @@ struct Slot {
     below: Vec<usize>,
 }
 
-/// Lays a graph out.
+/// Lays out a graph.
 pub(super) fn lay_out(problem: &Problem) -> Layout {
     let rows = rows(problem);
     let mut slots: Vec<Slot> = problem.boxes.iter().zip(&rows).map(|(size, row)| slot(*row, *size)).collect();
@@ -73,7 +74,8 @@ fn slot(row: usize, (width, height): (f64, f64)) -> Slot {
     Slot { row, width, height, x: 0.0, above: Vec::new(), below: Vec::new() }
 }
 
-/// The longest way from a source, two rows an edge so that the label has one.
+/// The row of each box: the length of the longest way from a source. Each edge counts two rows, so that its label has
+/// one.
 fn rows(problem: &Problem) -> Vec<usize> {
     let count = problem.boxes.len();
     let mut rows = vec![0; count];
@@ -105,8 +107,8 @@ fn first_order(slots: &[Slot]) -> Vec<Vec<usize>> {
     order
 }
 
-/// Orders rows by the mean place of their neighbours, downwards and upwards in turn; the order with the
-/// fewest crossings is kept.
+/// Orders the slots of each row by the mean place of their neighbours, downwards and upwards in turn. The order with
+/// the fewest crossings is kept.
 fn sort_rows(order: &mut Vec<Vec<usize>>, slots: &[Slot]) {
     let mut best = order.clone();
     let mut fewest = crossings(order, slots);
@@ -156,7 +158,7 @@ fn crossings(order: &[Vec<usize>], slots: &[Slot]) -> usize {
             let mut below: Vec<usize> = slots[i].below.iter().map(|&j| position[j]).collect();
             below.sort_unstable();
             for &end in &below {
-                // `ends` is sorted: those beyond `end` cross this edge.
+                // `ends` is sorted. The edges whose ends lie beyond `end` cross this edge.
                 count += ends.len() - ends.partition_point(|&e| e <= end);
             }
             for end in below {
@@ -168,7 +170,7 @@ fn crossings(order: &[Vec<usize>], slots: &[Slot]) -> usize {
     count
 }
 
-/// Gives slots their places: as near to the mean of their neighbours as order and widths allow.
+/// Gives the slots their places, as near to the mean of their neighbours as order and widths allow.
 fn place(order: &[Vec<usize>], slots: &mut [Slot]) {
     for row in order {
         let wished = vec![0.0; row.len()];
@@ -191,8 +193,9 @@ fn place(order: &[Vec<usize>], slots: &mut [Slot]) {
     }
 }
 
-/// The places nearest to the wished ones (in the sense of least squares) at which the row's slots keep their
-/// order and distances: pool adjacent violators on the places minus the distances.
+/// Gives the slots of a row the places that are nearest to the wished ones (in the sense of least squares), and at
+/// which they keep their order and distances. The method is "pool adjacent violators", applied to the places minus the
+/// distances.
 fn spread(row: &[usize], wished: &[f64], slots: &mut [Slot]) {
     let mut offsets = Vec::with_capacity(row.len());
     let mut offset = 0.0;
@@ -202,7 +205,7 @@ fn spread(row: &[usize], wished: &[f64], slots: &mut [Slot]) {
         }
         offsets.push(offset);
     }
-    // Groups that move together: sum of wishes, count.
+    // The groups of slots that move together, as (sum of wishes, count).
     let mut groups: Vec<(f64, usize)> = Vec::new();
     for (wish, offset) in wished.iter().zip(&offsets) {
         let mut group = (wish - offset, 1);

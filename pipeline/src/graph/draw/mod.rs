@@ -1,4 +1,4 @@
-//! Drawings of a resolved graph. Edges bear what travels on them; delayed ones are dashed.
+//! Drawings of a resolved graph. The label of an edge says what travels on it, and delayed edges are dashed.
 
 mod layers;
 mod svg;
@@ -6,7 +6,7 @@ mod svg;
 use std::fmt::Write;
 
 use super::resolved::{ResolvedEdge, ResolvedGraph};
-use crate::payload::PayloadType;
+use crate::edge::payload::PayloadType;
 
 pub use svg::svg;
 
@@ -63,7 +63,7 @@ fn dot_text(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
 }
 
-/// An edge's label, line by line: the payload, then at most three tensors.
+/// The label of an edge, line by line: the payload, then at most three tensors.
 fn label(payload: &PayloadType) -> Vec<String> {
     let mut lines = vec![payload.name.to_owned()];
     lines.extend(payload.tensors.iter().take(3).map(|t| format!("{} {t}", t.name)));

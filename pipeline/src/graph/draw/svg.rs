@@ -1,17 +1,21 @@
-//! The graph as an SVG of its own: no scripts, no fonts to load, readable on light and dark pages.
+//! The drawing of a graph as an SVG. It needs no scripts and loads no fonts, and it can be read on light and dark
+//! pages.
 
 use std::fmt::Write;
 
 use super::layers::{Layout, Problem, lay_out};
 use super::{ResolvedGraph, is_loop, label};
 
-/// Width of a character of the two font sizes; monospace fonts are 0.6 of their size wide.
+/// The width of a character in the larger font size. Characters of monospace fonts are 0.6 of the font size wide.
 const NAME_CHAR: f64 = 14.0 * 0.61;
+/// The width of a character in the smaller font size.
 const SMALL_CHAR: f64 = 11.0 * 0.61;
 const LINE: f64 = 14.0;
 const BOX_HEIGHT: f64 = 44.0;
 
-/// The graph as a self-contained SVG: rows from sources to sinks, delayed edges dashed and upwards.
+/// The graph as a self-contained SVG, with rows from sources to sinks. Delayed edges are dashed, and lead upwards where
+/// they close a cycle. Programs find a stage by its name in `data-stage`, and an edge by its ends, `stage.port`, in
+/// `data-from` and `data-to`.
 pub fn svg(graph: &ResolvedGraph) -> String {
     let upward = upward_edges(graph);
     let labels: Vec<Vec<String>> = graph.edges.iter().map(|e| label(&e.payload)).collect();
@@ -20,8 +24,10 @@ pub fn svg(graph: &ResolvedGraph) -> String {
         (width, lines.len() as f64 * LINE + 4.0)
     };
     // A loop from a stage to itself is drawn inside the stage's slot.
-    let loops =
-        |stage: usize| graph.edges.iter().zip(&labels).filter(move |(e, _)| is_loop(e) && e.from.0 == stage);
+    let loops = |stage: usize| {
+        let edges = graph.edges.iter().zip(&labels).enumerate();
+        edges.filter(move |(_, (e, _))| is_loop(e) && e.from.0 == stage).map(|(i, (_, l))| (i, l))
+    };
     let box_width = |stage: usize| {
         let stage = &graph.stages[stage];
         let name = stage.name.chars().count() as f64 * NAME_CHAR;
@@ -42,7 +48,7 @@ pub fn svg(graph: &ResolvedGraph) -> String {
 
     let mut out = head(&graph.name, &layout);
     for (at, &edge) in drawn.iter().enumerate() {
-        way(&mut out, &layout, &problem, at, upward[edge], graph.edges[edge].delayed);
+        way(&mut out, &layout, &problem, at, upward[edge], graph.edges[edge].delayed, &ends(graph, edge));
     }
     for (at, &edge) in drawn.iter().enumerate() {
         let (x, y) = layout.labels[at];
@@ -52,9 +58,9 @@ pub fn svg(graph: &ResolvedGraph) -> String {
     for stage in 0..graph.stages.len() {
         let (x, y) = layout.boxes[stage];
         let width = box_width(stage);
-        for (_, lines) in loops(stage) {
+        for (edge, lines) in loops(stage) {
             let (label_width, label_height) = label_size(lines);
-            self_loop(&mut out, x + width / 2.0, y);
+            self_loop(&mut out, x + width / 2.0, y, &ends(graph, edge));
             text_box(
                 &mut out,
                 x + width / 2.0 + 32.0 + label_width / 2.0,
@@ -70,7 +76,7 @@ pub fn svg(graph: &ResolvedGraph) -> String {
     out
 }
 
-/// For each edge, whether its consumer stands above its producer: true for delayed edges that close a cycle.
+/// For each edge, whether its consumer stands above its producer. That is so for the delayed edges that close a cycle.
 fn upward_edges(graph: &ResolvedGraph) -> Vec<bool> {
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); graph.stages.len()];
     for edge in graph.edges.iter().filter(|e| !e.delayed) {
@@ -83,6 +89,15 @@ fn upward_edges(graph: &ResolvedGraph) -> Vec<bool> {
         after[from].push(to);
     }
     upward
+}
+
+/// The attributes that name the ends of an edge.
+fn ends(graph: &ResolvedGraph, edge: usize) -> String {
+    let edge = &graph.edges[edge];
+    let (from, to) = (&graph.stages[edge.from.0], &graph.stages[edge.to.0]);
+    let output = format!("{}.{}", from.name, from.ports.outputs[edge.from.1].name);
+    let input = format!("{}.{}", to.name, to.ports.inputs[edge.to.1].name);
+    format!("data-from=\"{}\" data-to=\"{}\"", escape(&output), escape(&input))
 }
 
 fn reaches(after: &[Vec<usize>], from: usize, to: usize) -> bool {
@@ -123,12 +138,20 @@ fn head(name: &str, layout: &Layout) -> String {
     out
 }
 
-/// An edge from the bottom of one box through its slots to the top of the other.
-fn way(out: &mut String, layout: &Layout, problem: &Problem, at: usize, upward: bool, delayed: bool) {
+/// Draws an edge from the bottom of one box, through the slots of the edge, to the top of the other box.
+fn way(
+    out: &mut String,
+    layout: &Layout,
+    problem: &Problem,
+    at: usize,
+    upward: bool,
+    delayed: bool,
+    ends: &str,
+) {
     let (from, to, ..) = problem.edges[at];
     let half = BOX_HEIGHT / 2.0;
     let port = |stage: usize, is_top: bool| {
-        // Edges of a stage leave it side by side, in the order of where they go.
+        // The edges of a stage leave it side by side, in the order of the places to which they go.
         let ends =
             |i: &usize| if is_top { problem.edges[*i].1 == stage } else { problem.edges[*i].0 == stage };
         let near = |i: &usize| {
@@ -156,15 +179,15 @@ fn way(out: &mut String, layout: &Layout, problem: &Problem, at: usize, upward: 
     }
     let class = if delayed { "edge delayed" } else { "edge" };
     let marker = if upward { "marker-start" } else { "marker-end" };
-    let _ = writeln!(out, "<path class=\"{class}\" {marker}=\"url(#arrow)\" d=\"{path}\"/>");
+    let _ = writeln!(out, "<path class=\"{class}\" {ends} {marker}=\"url(#arrow)\" d=\"{path}\"/>");
 }
 
-fn self_loop(out: &mut String, right: f64, y: f64) {
+fn self_loop(out: &mut String, right: f64, y: f64, ends: &str) {
     let far = right + 30.0;
     let (low, high) = (y + 12.0, y - 12.0);
     let _ = writeln!(
         out,
-        "<path class=\"edge delayed\" marker-end=\"url(#arrow)\" \
+        "<path class=\"edge delayed\" {ends} marker-end=\"url(#arrow)\" \
          d=\"M{right:.1} {low:.1} C{far:.1} {low:.1} {far:.1} {high:.1} {right:.1} {high:.1}\"/>"
     );
 }
@@ -186,7 +209,9 @@ fn text_box(out: &mut String, x: f64, y: f64, width: f64, height: f64, lines: &[
 fn stage_box(out: &mut String, x: f64, y: f64, width: f64, name: &str, type_name: &str) {
     let _ = writeln!(
         out,
-        "<rect class=\"stage\" x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{BOX_HEIGHT:.1}\" rx=\"6\"/>",
+        "<rect class=\"stage\" data-stage=\"{}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" \
+         height=\"{BOX_HEIGHT:.1}\" rx=\"6\"/>",
+        escape(name),
         x - width / 2.0,
         y - BOX_HEIGHT / 2.0
     );
@@ -204,7 +229,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            // XML has no other control characters.
+            // XML allows no other control characters.
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }

@@ -1,19 +1,22 @@
-//! The functions that a pickled dict of arrays calls, each of which makes a value and does nothing else. The one law:
-//! a name or an argument that is not expected is an error that says so.
+//! The functions that a pickled dict of arrays calls. Each of them makes a value and does nothing else.
+//!
+//! Law: a name or an argument that is not expected is an error that says so.
 
+use super::error::PickleError;
 use super::machine::Machine;
-use super::value::{Callable, Id, Value};
-use super::{ElementType, PickleError, PickledArray, shown};
+use super::value::{Callable, Id, PickledArray, Value};
+use crate::import::element::ElementType;
+use crate::import::error::shown;
 
-/// Axes of an array; numpy has no more either.
+/// The most axes of an array, which is also numpy's limit.
 const MAX_AXES: usize = 64;
-/// Bytes of a dtype's code, as `f4`.
+/// The most bytes of a dtype's code, such as `f4`.
 const MAX_CODE: usize = 16;
-/// Parts of a state that are looked at: a dtype has up to nine.
+/// The number of parts of a state that are looked at. The state of a dtype has up to nine parts.
 const MAX_STATE: usize = 9;
 
 impl Machine<'_> {
-    /// The function of that name.
+    /// The function with this name.
     pub(super) fn global(&self, module: &str, name: &str) -> Result<Callable, PickleError> {
         Ok(match (module, name) {
             // numpy 2 renamed its inner package.
@@ -23,7 +26,7 @@ impl Machine<'_> {
             ("numpy", "dtype") => Callable::Dtype,
             ("_codecs", "encode") => Callable::Encode,
             ("collections", "OrderedDict") => Callable::OrderedDict,
-            // Python 2's name of the module, which protocol 2 keeps.
+            // Protocol 2 keeps Python 2's name of the module `builtins`.
             ("builtins" | "__builtin__", "tuple") => Callable::Tuple,
             ("builtins" | "__builtin__", "bytes") => Callable::Bytes,
             _ => {
@@ -38,10 +41,15 @@ impl Machine<'_> {
 
     pub(super) fn call(&mut self, function: Id, arguments: Id) -> Result<(), PickleError> {
         let Value::Callable(callable) = *self.value(function) else {
-            return Err(self.error(format!("{} is called", self.value(function).kind())));
+            return Err(
+                self.error(format!("{} is called as if it were a function", self.value(function).kind()))
+            );
         };
         let Value::Tuple(arguments) = self.value(arguments) else {
-            return Err(self.error(format!("the arguments are {}", self.value(arguments).kind())));
+            return Err(self.error(format!(
+                "the arguments of a call are {}, not a tuple",
+                self.value(arguments).kind()
+            )));
         };
         match (callable, arguments.as_slice()) {
             (Callable::Reconstruct, [class, _shape, _code])
@@ -49,13 +57,13 @@ impl Machine<'_> {
             {
                 self.push(Value::Array(None))
             }
-            // The flags after the code say how the dtype was copied.
+            // The flags after the code only say how the dtype was copied.
             (Callable::Dtype, [code, ..]) => match self.value(*code) {
                 Value::Text(code) | Value::Bytes(code) if code.len() <= MAX_CODE => {
                     let code = code.clone();
                     self.push(Value::Dtype { code, big_endian: false })
                 }
-                other => Err(self.error(format!("a dtype made of {}, no short code", other.kind()))),
+                other => Err(self.error(format!("a dtype is made of {}, not of a short code", other.kind()))),
             },
             (Callable::Encode, [text, encoding]) => self.encode(*text, *encoding),
             (Callable::Bytes, []) => self.push(Value::Bytes(0..0)),
@@ -90,7 +98,7 @@ impl Machine<'_> {
             return Err(self.error(format!("{} is encoded", self.value(text).kind())));
         };
         let place = place.clone();
-        // Each text is encoded once in what Python writes; without the bound, a short file could ask for much work.
+        // In what Python writes, each text is encoded once. Without this bound, a short file could ask for much work.
         self.encoded = self.encoded.saturating_add(place.len());
         if self.encoded > self.bytes.len() {
             return Err(self.error("more text is encoded than the file has"));
@@ -101,19 +109,19 @@ impl Machine<'_> {
     /// Sets the state of an array or a dtype.
     pub(super) fn set_state(&mut self, object: Id, state: Id) -> Result<(), PickleError> {
         let Value::Tuple(state) = self.value(state) else {
-            return Err(self.error(format!("a state that is {}", self.value(state).kind())));
+            return Err(self.error(format!("a state is {}, not a tuple", self.value(state).kind())));
         };
         let parts = state.len();
         let state: Vec<Id> = state.iter().take(MAX_STATE).copied().collect();
         match self.value(object) {
             Value::Array(None) => {
                 let [_version, shape, dtype, fortran, data] = state[..] else {
-                    return Err(self.error(format!("an array's state of {parts} parts, not 5")));
+                    return Err(self.error(format!("an array's state has {parts} parts, not 5")));
                 };
                 let fortran = match self.value(fortran) {
                     Value::Bool(fortran) => *fortran,
                     Value::Int(fortran) => *fortran != 0,
-                    _ => return Err(self.error("an array's order is no bool")),
+                    _ => return Err(self.error("an array's order is not a bool")),
                 };
                 let array = self.filled(dtype, shape, fortran, data)?;
                 *self.value_mut(object) = Value::Array(Some(array));
@@ -123,15 +131,15 @@ impl Machine<'_> {
                 let code = code.clone();
                 let order = state.get(1).and_then(|order| self.text(*order));
                 let big_endian = match order {
-                    // Without an order: bytes and bools.
+                    // `|` stands for types without a byte order: bytes and bools.
                     Some("<" | "|") => false,
                     Some(">") => true,
-                    _ => return Err(self.error("a dtype without a byte order")),
+                    _ => return Err(self.error("a dtype has no byte order")),
                 };
                 *self.value_mut(object) = Value::Dtype { code, big_endian };
                 Ok(())
             }
-            other => Err(self.error(format!("a state for {}", other.kind()))),
+            other => Err(self.error(format!("a state is set for {}", other.kind()))),
         }
     }
 
@@ -146,7 +154,7 @@ impl Machine<'_> {
             return Err(self.error(format!("an array's shape is {}", self.value(shape).kind())));
         };
         if axes.len() > MAX_AXES {
-            return Err(self.error(format!("an array of {} axes", axes.len())));
+            return Err(self.error(format!("an array has {} axes, more than {MAX_AXES}", axes.len())));
         }
         let mut shape = Vec::with_capacity(axes.len());
         for axis in axes {
@@ -157,8 +165,12 @@ impl Machine<'_> {
         let (place, latin1) = match self.value(data) {
             Value::Bytes(place) => (place.clone(), false),
             Value::Encoded(place) => (place.clone(), true),
-            // Arrays of Python objects keep a list.
-            other => return Err(self.error(format!("an array of {dtype} whose data are {}", other.kind()))),
+            // Arrays of Python objects keep their data in a list.
+            other => {
+                return Err(
+                    self.error(format!("the data of an array of {dtype} are {}, not bytes", other.kind()))
+                );
+            }
         };
         if dtype.is_float() && !latin1 && dtype.bytes(&shape) != Some(place.len()) {
             return Err(self.error(format!("an array of {} bytes cannot be {dtype} {shape:?}", place.len())));

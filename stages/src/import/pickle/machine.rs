@@ -1,29 +1,31 @@
-//! The operations of a pickle. The one law: each takes a bounded step: what it reads is there, what it makes is no
-//! larger than what it read or took from the stack.
+//! The machine that carries out the operations of a pickle.
+//!
+//! Law: each operation is a bounded step. What it reads is there, and what it makes is no larger than what it read or
+//! took from the stack.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::PickleError;
+use super::error::PickleError;
 use super::value::{Id, Value};
 
-/// Operations in a pickle; a dict of arrays needs about thirty for each.
+/// The most operations of a pickle. A dict of arrays needs about thirty for each array.
 const MAX_OPERATIONS: usize = 1 << 22;
-/// The newest protocol.
+/// The newest protocol that is known.
 const NEWEST: u8 = 5;
 
-/// A running pickle.
+/// The state of a pickle that is being read.
 pub(super) struct Machine<'a> {
     pub(super) bytes: &'a [u8],
-    /// The next byte.
+    /// The offset of the next byte.
     at: usize,
-    /// The operation in hand.
+    /// The offset of the operation in hand.
     operation: usize,
-    /// Characters that were encoded so far.
+    /// The number of bytes of text that were encoded so far.
     pub(super) encoded: usize,
     values: Vec<Value>,
     stack: Vec<Id>,
-    /// Heights of the stack.
+    /// The heights of the stack at the marks.
     marks: Vec<usize>,
     memo: BTreeMap<u32, Id>,
 }
@@ -43,7 +45,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn value(&self, id: Id) -> &Value {
-        // Numbers are only handed out by `push_value`, and values are never removed.
+        // Only `push` hands out ids, and values are never removed.
         &self.values[id.0 as usize]
     }
 
@@ -51,7 +53,7 @@ impl<'a> Machine<'a> {
         &mut self.values[id.0 as usize]
     }
 
-    /// A text, also one that Python 2 wrote as bytes.
+    /// The text of a value, also of a text that Python 2 wrote as bytes.
     pub(super) fn text(&self, id: Id) -> Option<&'a str> {
         match self.value(id) {
             Value::Text(place) | Value::Bytes(place) => std::str::from_utf8(&self.bytes[place.clone()]).ok(),
@@ -63,7 +65,7 @@ impl<'a> Machine<'a> {
         PickleError { at: self.operation, why: why.into() }
     }
 
-    /// Runs to the end; the machine then holds the values, and the number is that of the whole.
+    /// Runs the pickle to its end. Returns the machine, which holds the values, and the id of the whole.
     pub(super) fn run(mut self) -> Result<(Self, Id), PickleError> {
         for _ in 0..MAX_OPERATIONS {
             self.operation = self.at;
@@ -79,22 +81,23 @@ impl<'a> Machine<'a> {
             }
             self.step(self.bytes[self.operation])?;
         }
-        Err(self.error(format!("more than {MAX_OPERATIONS} operations")))
+        Err(self.error(format!("the pickle has more than {MAX_OPERATIONS} operations")))
     }
 
     fn step(&mut self, code: u8) -> Result<(), PickleError> {
         match code {
-            // PROTO, FRAME: a frame's length only helps a reader of streams.
+            // PROTO and FRAME. The length of a frame only helps a reader of streams.
             0x80 => match self.byte()? {
                 protocol if protocol <= NEWEST => Ok(()),
-                protocol => Err(self.error(format!("pickle protocol {protocol}"))),
+                protocol => Err(self
+                    .error(format!("pickle protocol {protocol} is not known; protocols up to {NEWEST} are"))),
             },
             0x95 => self.length(8).and_then(|length| {
                 let left = (self.bytes.len() - self.at) as u64;
                 if length <= left {
                     Ok(())
                 } else {
-                    Err(self.error(format!("a frame of {length} bytes, {left} are left")))
+                    Err(self.error(format!("a frame has {length} bytes, but {left} are left")))
                 }
             }),
             // Constants and numbers.
@@ -108,7 +111,7 @@ impl<'a> Machine<'a> {
             0x8a => self.length(1).and_then(|n| self.long(n)),
             0x8b => self.length(4).and_then(|n| self.long(n)),
             b'G' => self.take(8).and_then(|_| self.push(Value::Float)),
-            // Texts and bytes: the operation says how wide the length is.
+            // Texts and bytes. The operation says how wide the length is.
             0x8c => self.length(1).and_then(|n| self.push_text(n)),
             b'X' => self.length(4).and_then(|n| self.push_text(n)),
             0x8d => self.length(8).and_then(|n| self.push_text(n)),
@@ -156,7 +159,7 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Some(module), Some(name)) = (self.text(module), self.text(name)) else {
-                    return Err(self.error("a function's name is no text"));
+                    return Err(self.error("a function's name is not a text"));
                 };
                 self.global(module, name).and_then(|callable| self.push(Value::Callable(callable)))
             }
@@ -175,7 +178,8 @@ impl<'a> Machine<'a> {
                 } else {
                     format!("{other:#04x}")
                 };
-                Err(self.error(format!("operation {shown}, which no dict of arrays needs")))
+                Err(self
+                    .error(format!("the pickle has the operation {shown}, which no dict of arrays needs")))
             }
         }
     }
@@ -184,7 +188,7 @@ impl<'a> Machine<'a> {
         self.take(1).map(|place| self.bytes[place.start])
     }
 
-    /// The next bytes, if they are there.
+    /// Takes the next `count` bytes, if they are there.
     fn take(&mut self, count: u64) -> Result<Range<usize>, PickleError> {
         let left = self.bytes.len() - self.at;
         match usize::try_from(count) {
@@ -192,11 +196,11 @@ impl<'a> Machine<'a> {
                 self.at += count;
                 Ok(self.at - count..self.at)
             }
-            _ => Err(self.error(format!("{count} bytes are wanted, {left} are left"))),
+            _ => Err(self.error(format!("the pickle goes on for {count} bytes, but {left} are left"))),
         }
     }
 
-    /// A little-endian number of so many bytes.
+    /// Takes a little-endian number of `width` bytes.
     fn length(&mut self, width: usize) -> Result<u64, PickleError> {
         let place = self.take(width as u64)?;
         let mut word = [0; 8];
@@ -204,11 +208,11 @@ impl<'a> Machine<'a> {
         Ok(u64::from_le_bytes(word))
     }
 
-    /// A whole number of so many bytes, with its sign.
+    /// Takes a whole number of `count` bytes with its sign, and pushes it.
     fn long(&mut self, count: u64) -> Result<(), PickleError> {
         let place = self.take(count)?;
         if count > 8 {
-            return Err(self.error(format!("a whole number of {count} bytes")));
+            return Err(self.error(format!("a whole number of {count} bytes is too long")));
         }
         let digits = &self.bytes[place];
         let sign = digits.last().is_some_and(|last| last & 0x80 != 0);
@@ -217,11 +221,11 @@ impl<'a> Machine<'a> {
         self.push(Value::Int(i64::from_le_bytes(word)))
     }
 
-    /// The rest of the line.
+    /// Takes the rest of the line.
     fn line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.at..];
         let end = rest.iter().position(|byte| *byte == b'\n');
-        let end = end.ok_or_else(|| self.error("a name without an end"))?;
+        let end = end.ok_or_else(|| self.error("a function's name has no end"))?;
         self.at += end + 1;
         std::str::from_utf8(&rest[..end]).map_err(|_| self.error("a function's name is not UTF-8"))
     }
@@ -240,7 +244,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn push(&mut self, value: Value) -> Result<(), PickleError> {
-        // At most one value for each operation, and those are bounded.
+        // Each operation pushes at most one value, and the number of operations is bounded.
         self.stack.push(Id(self.values.len() as u32));
         self.values.push(value);
         Ok(())
@@ -251,7 +255,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The value on top. What lies below the last mark belongs to an outer container.
+    /// The value on top of the stack. What lies below the last mark belongs to an outer container.
     fn top(&self) -> Result<Id, PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         self.stack[floor..].last().copied().ok_or_else(|| self.error("the stack is empty"))
@@ -272,7 +276,9 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
         let list = self.top()?;
         let Value::List(list) = self.value_mut(list) else {
-            return Err(self.error(format!("an item for {}, not a list", self.value(list).kind())));
+            return Err(
+                self.error(format!("an item is added to {}, which is not a list", self.value(list).kind()))
+            );
         };
         list.extend(items);
         Ok(())
@@ -285,7 +291,9 @@ impl<'a> Machine<'a> {
             return Err(self.error("a key without a value"));
         }
         let Value::Dict(dict) = self.value_mut(dict) else {
-            return Err(self.error(format!("an item for {}, not a dict", self.value(dict).kind())));
+            return Err(
+                self.error(format!("a key is set in {}, which is not a dict", self.value(dict).kind()))
+            );
         };
         dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
         Ok(())
@@ -299,7 +307,8 @@ impl<'a> Machine<'a> {
 
     fn recall(&mut self, index: u64) -> Result<(), PickleError> {
         let found = u32::try_from(index).ok().and_then(|index| self.memo.get(&index));
-        let found = *found.ok_or_else(|| self.error(format!("nothing was remembered as {index}")))?;
+        let found = *found
+            .ok_or_else(|| self.error(format!("the pickle recalls value {index}, which it never stored")))?;
         self.push_again(found)
     }
 }

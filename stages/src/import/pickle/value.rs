@@ -1,26 +1,44 @@
-//! What a pickle builds. The one law: a value owns no byte of the file, and refers to other values by number.
+//! The values that a pickle builds.
+//!
+//! Law: a value owns no byte of the file, and refers to other values by number.
 
 use std::ops::Range;
 
-use super::PickledArray;
+use crate::import::element::ElementType;
+
+/// An array in a pickle. Its elements stay where they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PickledArray {
+    /// The type of the elements.
+    pub dtype: ElementType,
+    /// The shape.
+    pub shape: Vec<usize>,
+    /// Whether the first axis runs fastest.
+    pub fortran: bool,
+    /// The bytes of the file that hold the elements.
+    pub place: Range<usize>,
+    /// Whether these bytes are UTF-8 for characters up to U+00FF, each of which stands for a byte. Protocol 2 writes
+    /// bytes in this way.
+    pub latin1: bool,
+}
 
 /// The number of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(pub(super) u32);
 
-/// A value.
+/// A value that a pickle builds.
 #[derive(Debug)]
 pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// Read over: no array needs one.
+    /// A number with a fraction. Its digits are not kept, because no array needs it.
     Float,
-    /// UTF-8 in the file.
+    /// A text: the place of its UTF-8 in the file.
     Text(Range<usize>),
-    /// Bytes in the file; Python 2 writes texts so too.
+    /// Bytes: their place in the file. Python 2 writes texts as bytes too.
     Bytes(Range<usize>),
-    /// Bytes as characters, see [`PickledArray::latin1`].
+    /// Bytes that are written as characters: see [`PickledArray::latin1`].
     Encoded(Range<usize>),
     Tuple(Vec<Id>),
     List(Vec<Id>),
@@ -28,17 +46,17 @@ pub(super) enum Value {
     Callable(Callable),
     /// A numpy dtype.
     Dtype {
-        /// Its code, as `f4`.
+        /// The place of the dtype's code, such as `f4`.
         code: Range<usize>,
-        /// Set by its state.
+        /// Whether the elements are big-endian. The state of the dtype sets this.
         big_endian: bool,
     },
-    /// A numpy array; `None` until its state is set.
+    /// A numpy array. `None` until its state is set.
     Array(Option<PickledArray>),
 }
 
 impl Value {
-    /// For messages.
+    /// The kind of the value, in words for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::None => "None",
@@ -60,20 +78,20 @@ impl Value {
 /// The functions that a pickled dict of arrays calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callable {
-    /// `numpy.core.multiarray._reconstruct`: an array without a state.
+    /// `numpy.core.multiarray._reconstruct`, which makes an array without a state.
     Reconstruct,
-    /// `numpy.core.numeric._frombuffer`: an array whole (protocol 5).
+    /// `numpy.core.numeric._frombuffer`, which makes a whole array (protocol 5).
     FromBuffer,
-    /// `numpy.ndarray`, only ever an argument.
+    /// `numpy.ndarray`, which is only ever an argument.
     Ndarray,
-    /// `numpy.dtype`.
+    /// `numpy.dtype`, which makes a dtype.
     Dtype,
-    /// `_codecs.encode`: protocol 2 writes bytes as latin-1 text.
+    /// `_codecs.encode`, since protocol 2 writes bytes as latin-1 text.
     Encode,
-    /// `bytes()`: protocol 2 writes empty bytes so.
+    /// `bytes()`, since protocol 2 writes empty bytes in this way.
     Bytes,
-    /// `collections.OrderedDict`.
+    /// `collections.OrderedDict`, which makes a dict.
     OrderedDict,
-    /// `tuple`, around PaddlePaddle's (name, array).
+    /// `tuple`, which stands around PaddlePaddle's (name, array).
     Tuple,
 }

@@ -137,6 +137,8 @@ fn a_bare_file_with_a_lying_header_is_refused_before_allocating() {
         fs::write(&path, bytes).unwrap();
         let error = load_weights(&path).unwrap_err();
         assert!(matches!(&error, StoreError::Damaged { file, .. } if file == "w.safetensors"), "{error}");
+        // The error names the file itself, not its folder.
+        assert!(error.to_string().starts_with(&format!("{} is damaged: ", path.display())), "{error}");
         assert!(describe(&path).is_err() && verify(&path).is_err());
     }
 }

@@ -1,0 +1,67 @@
+//! One full-size NeXtVLAD training step on the CPU, in f32 and in bf16, measured in turns.
+//!
+//! `cargo bench --bench step -- [--batch N] [--frames LOW HIGH] [--runs N] [--only f32|bf16]` prints one JSON line for
+//! each precision: the median time of a step, the time of the first one, and the peak memory of the process. With both
+//! precisions, the peak is that of both together; `--only` measures one.
+
+mod common;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use common::{Options, Summary};
+use framewise_stages::model::{DeviceBatch, Dropout, Model, NextVlad, NextVladConfig, Weights, backward};
+use framewise_stages::optim::{Adam, AdamConfig, Moments};
+
+/// A model in one precision, with its state between steps.
+struct Training {
+    model: NextVlad,
+    weights: Weights,
+    moments: Moments,
+    recycled: Option<(Weights, Moments)>,
+}
+
+fn main() -> candle_core::Result<()> {
+    let options = Options::parse();
+    let (batch, labels) = common::batch(&options)?;
+    let adam = Adam::new(AdamConfig { l2: 0.0, ..AdamConfig::default() });
+    let mut all = Vec::new();
+    for precision in options.precisions() {
+        let mut model = NextVlad::new(NextVladConfig::paddle())?;
+        model.precision = precision;
+        let weights = Weights::initial(Arc::new(model.clone()), 0, &Device::Cpu, DType::F32)?;
+        let moments = Moments::zeros(&weights)?;
+        all.push((precision, Training { model, weights, moments, recycled: None }, Summary::default()));
+    }
+    for run in 0..=options.runs {
+        for (_, training, summary) in &mut all {
+            let dropout = Dropout::Seeded { seed: 1, step: run as u64, shard: 0 };
+            summary.time(|| training.step(&adam, &batch, &labels, &dropout))?;
+        }
+    }
+    for (precision, _, summary) in &all {
+        summary.print("train", &options, *precision);
+    }
+    Ok(())
+}
+
+impl Training {
+    /// Makes the next version of the weights, as the stages do.
+    fn step(
+        &mut self,
+        adam: &Adam,
+        batch: &DeviceBatch,
+        labels: &Tensor,
+        dropout: &Dropout,
+    ) -> candle_core::Result<()> {
+        let forward = self.model.forward_train(&self.weights, batch, dropout)?;
+        let loss = self.model.loss(&forward.logits, labels)?.mean_all()?;
+        let gradients = backward(&loss, &self.weights)?;
+        drop((loss, forward.logits));
+        let mut next = adam.update(&self.weights, &self.moments, &gradients, 2e-4, self.recycled.take())?;
+        next.weights.buffers = self.model.fold_moments(&self.weights, &[&forward.moments])?;
+        let weights = std::mem::replace(&mut self.weights, next.weights);
+        self.recycled = Some((weights, std::mem::replace(&mut self.moments, next.moments)));
+        Ok(())
+    }
+}

@@ -1,0 +1,393 @@
+//! The channel between two stages: it is bounded in items and in payload bytes, keeps the order of its packets, and can
+//! be stopped.
+//!
+//! Law: a channel never holds more than `items` packets. It never holds more than `bytes` payload bytes, unless a
+//! single item is larger than that; such an item travels alone. `End` takes no place, so ending an edge never waits.
+//! Where the graph has a cap on the queued bytes of all edges, the cap holds in addition: see [`crate::edge::budget`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+
+use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
+
+use crate::edge::budget::{Budget, CloseShare, Share};
+use crate::edge::packet::Packet;
+use crate::edge::payload::Payload;
+use crate::edge::stop::StopToken;
+
+/// The bounds of one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EdgeLimits {
+    /// The most packets that the edge may hold, at least 1.
+    pub items: usize,
+    /// The most payload bytes that the edge may hold.
+    pub bytes: usize,
+}
+
+/// Why a blocking operation returned without a packet moving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// The stop token tripped.
+    Stopped,
+    /// The other end is gone.
+    Disconnected,
+    /// An orderly end was asked for while nothing was there.
+    Finishing,
+}
+
+/// A callback that learns when an operation has to wait. It is called right before each wait, and not at all when the
+/// operation need not wait. A send may wait twice: for bytes, and then for a place.
+pub(crate) trait OnWait {
+    fn wait_begins(&mut self);
+}
+
+impl<F: FnMut()> OnWait for F {
+    fn wait_begins(&mut self) {
+        self();
+    }
+}
+
+/// The live state of an edge, for the meters and the sampler.
+///
+/// The sender adds a packet once it is in the channel, so a packet that still waits for room is never counted. The
+/// receiver subtracts the packet once it is out, which may happen before the sender adds it. While a packet moves, a
+/// sum is therefore off by that packet and may be negative.
+#[derive(Debug)]
+pub struct EdgeGauge {
+    /// The bounds of the edge.
+    pub limits: EdgeLimits,
+    items: AtomicIsize,
+    bytes: AtomicIsize,
+    /// Whether the sender ended the edge. A channel that is empty and disconnected then means `End`.
+    ended: AtomicBool,
+}
+
+impl EdgeGauge {
+    /// The number of packets in the channel now, give or take one that is moving. At most [`EdgeLimits::items`].
+    pub fn items(&self) -> usize {
+        usize::try_from(self.items.load(Ordering::Relaxed)).unwrap_or(0).min(self.limits.items)
+    }
+
+    /// The payload bytes in the channel now, give or take an item that is moving.
+    pub fn bytes(&self) -> usize {
+        // `Relaxed` would not do here: see `EdgeSender::wait_for_bytes`.
+        usize::try_from(self.bytes.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as isize, Ordering::SeqCst);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.items.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes as isize, Ordering::SeqCst);
+    }
+}
+
+/// The sending end of an edge.
+#[derive(Debug)]
+pub(crate) struct EdgeSender<T> {
+    packets: Sender<Packet<T>>,
+    /// Holds a token after the receiver took something, which wakes a sender that waits for bytes.
+    freed: Receiver<()>,
+    gauge: Arc<EdgeGauge>,
+    share: Option<Share>,
+}
+
+/// The receiving end of an edge.
+#[derive(Debug)]
+pub(crate) struct EdgeReceiver<T> {
+    packets: Receiver<Packet<T>>,
+    freed: Sender<()>,
+    gauge: Arc<EdgeGauge>,
+    /// This field stands behind `packets` and `freed`, so that it is dropped after them.
+    share: Option<Arc<CloseShare>>,
+}
+
+impl<T> Clone for EdgeSender<T> {
+    fn clone(&self) -> Self {
+        let (packets, freed) = (self.packets.clone(), self.freed.clone());
+        Self { packets, freed, gauge: self.gauge.clone(), share: self.share.clone() }
+    }
+}
+
+impl<T> Clone for EdgeReceiver<T> {
+    fn clone(&self) -> Self {
+        let (packets, freed) = (self.packets.clone(), self.freed.clone());
+        Self { packets, freed, gauge: self.gauge.clone(), share: self.share.clone() }
+    }
+}
+
+/// Makes a channel with these bounds. Its bytes are counted against `budget`, if there is one.
+pub(crate) fn bounded<T: Payload>(
+    limits: EdgeLimits,
+    budget: Option<&Arc<Budget>>,
+) -> (EdgeSender<T>, EdgeReceiver<T>, Arc<EdgeGauge>) {
+    let limits = EdgeLimits { items: limits.items.max(1), bytes: limits.bytes };
+    let (packet_sender, packet_receiver) = crossbeam_channel::bounded(limits.items);
+    let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
+    let gauge = EdgeGauge {
+        limits,
+        items: AtomicIsize::new(0),
+        bytes: AtomicIsize::new(0),
+        ended: AtomicBool::new(false),
+    };
+    let gauge = Arc::new(gauge);
+    let share = budget.map(|budget| Share::new(budget, freed_sender.clone()));
+    let close = share.clone().map(|share| Arc::new(CloseShare(share)));
+    let sender = EdgeSender { packets: packet_sender, freed: freed_receiver, gauge: gauge.clone(), share };
+    let receiver =
+        EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone(), share: close };
+    (sender, receiver, gauge)
+}
+
+fn byte_len<T: Payload>(packet: &Packet<T>) -> usize {
+    match packet {
+        Packet::Item(item) => item.byte_len(),
+        Packet::Mark(_) | Packet::End => 0,
+    }
+}
+
+impl<T: Payload> EdgeSender<T> {
+    /// Sends a packet. Waits until there is room for it.
+    pub(crate) fn send(
+        &self,
+        packet: Packet<T>,
+        stop: &StopToken,
+        mut on_wait: impl OnWait,
+    ) -> Result<(), Interrupted> {
+        if stop.is_tripped() {
+            return Err(Interrupted::Stopped);
+        }
+        let bytes = byte_len(&packet);
+        self.wait_for_bytes(bytes, stop, &mut on_wait)?;
+        match self.packets.try_send(packet) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(Interrupted::Disconnected),
+            Err(TrySendError::Full(packet)) => {
+                on_wait.wait_begins();
+                select_biased! {
+                    recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                    send(self.packets, packet) -> sent => sent.map_err(|_| Interrupted::Disconnected)?,
+                }
+            }
+        }
+        self.gauge.add(bytes);
+        Ok(())
+    }
+
+    /// Ends the edge: after the packets in it, the receiver finds [`Packet::End`].
+    pub(crate) fn end(self) {
+        // This store comes before the drop of `self`. `self` is the engine's copy and so the last sender: its drop
+        // disconnects the channel.
+        self.gauge.ended.store(true, Ordering::Release);
+    }
+
+    fn wait_for_bytes(
+        &self,
+        bytes: usize,
+        stop: &StopToken,
+        on_wait: &mut impl OnWait,
+    ) -> Result<(), Interrupted> {
+        // Only the edge's single sender calls this, and only after its own sends. The sum is therefore exact here, or
+        // too large by an item that is on its way out.
+        let full = || {
+            let queued = self.gauge.bytes();
+            let edge_is_full = queued > 0 && queued.saturating_add(bytes) > self.gauge.limits.bytes;
+            // The edge's own bound is asked first, because what the share admits is counted in at once.
+            edge_is_full || !self.share.as_ref().is_none_or(|share| share.admit(bytes))
+        };
+        if bytes == 0 || !full() {
+            return Ok(());
+        }
+        on_wait.wait_begins();
+        while full() {
+            // A token that is left from an earlier removal only costs one more look. No token is ever lost: the
+            // receiver subtracts first and leaves the token afterwards, and where it finds the slot full, the token in
+            // the slot is taken only later. That last step orders operations on two places, the sum and the slot. The
+            // sum is therefore read and written SeqCst, as the slot is inside the channel.
+            select_biased! {
+                recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Payload> EdgeReceiver<T> {
+    /// Takes the next packet, and waits for one if need be. Returns [`Packet::End`] once the sender has ended the edge
+    /// and nothing is left in it.
+    pub(crate) fn recv(&self, stop: &StopToken, on_wait: impl OnWait) -> Result<Packet<T>, Interrupted> {
+        self.recv_or(&crossbeam_channel::never(), stop, on_wait)
+    }
+
+    /// Takes the next packet as [`EdgeReceiver::recv`] does. The wait also ends when an orderly end is asked for.
+    pub(crate) fn recv_until_finish(
+        &self,
+        stop: &StopToken,
+        on_wait: impl OnWait,
+    ) -> Result<Packet<T>, Interrupted> {
+        self.recv_or(stop.wake_to_finish(), stop, on_wait)
+    }
+
+    /// Takes the next packet. The wait also ends when `finishing` disconnects.
+    fn recv_or(
+        &self,
+        finishing: &Receiver<()>,
+        stop: &StopToken,
+        mut on_wait: impl OnWait,
+    ) -> Result<Packet<T>, Interrupted> {
+        if stop.is_tripped() {
+            return Err(Interrupted::Stopped);
+        }
+        let packet = match self.packets.try_recv() {
+            Ok(packet) => packet,
+            Err(TryRecvError::Disconnected) => return self.disconnected(stop),
+            Err(TryRecvError::Empty) => {
+                on_wait.wait_begins();
+                select_biased! {
+                    recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
+                    recv(self.packets) -> packet => match packet {
+                        Ok(packet) => packet,
+                        Err(RecvError) => return self.disconnected(stop),
+                    },
+                    recv(finishing) -> _ => return Err(Interrupted::Finishing),
+                }
+            }
+        };
+        let bytes = byte_len(&packet);
+        self.gauge.subtract(bytes);
+        if let (Some(close), 1..) = (&self.share, bytes) {
+            close.0.release(bytes);
+        }
+        // A full token slot already says that room was made.
+        let _ = self.freed.try_send(());
+        Ok(packet)
+    }
+
+    /// Says what it means that the channel is empty and its sender is gone.
+    fn disconnected(&self, stop: &StopToken) -> Result<Packet<T>, Interrupted> {
+        if stop.is_tripped() {
+            Err(Interrupted::Stopped)
+        } else if self.gauge.ended.load(Ordering::Acquire) {
+            Ok(Packet::End)
+        } else {
+            Err(Interrupted::Disconnected)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Token {
+        value: u64,
+        bytes: usize,
+    }
+
+    impl Payload for Token {
+        const NAME: &'static str = "tokens";
+
+        fn byte_len(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    fn item(value: u64, bytes: usize) -> Packet<Token> {
+        Packet::Item(Token { value, bytes })
+    }
+
+    fn never() {
+        panic!("nothing to wait for");
+    }
+
+    #[test]
+    fn an_ended_edge_gives_what_is_in_it_and_then_the_end() {
+        let stop = StopToken::new();
+        let (sender, receiver, gauge) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
+        sender.send(item(0, 5), &stop, never).unwrap();
+        sender.send(item(1, 5), &stop, never).unwrap();
+        // The engine's copy ends the edge after the stage's own copy is gone. It does not matter that the edge is full.
+        let engines = sender.clone();
+        drop(sender);
+        engines.end();
+        assert_eq!((gauge.items(), gauge.bytes()), (2, 10));
+        assert_eq!(receiver.recv(&stop, never), Ok(item(0, 5)));
+        assert_eq!(receiver.recv(&stop, never), Ok(item(1, 5)));
+        assert_eq!(receiver.recv(&stop, never), Ok(Packet::End));
+        assert_eq!(receiver.recv(&stop, never), Ok(Packet::End));
+        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_disconnect_without_an_end_is_no_end() {
+        let stop = StopToken::new();
+        let (sender, receiver, _) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
+        sender.send(item(0, 0), &stop, never).unwrap();
+        drop(sender);
+        assert_eq!(receiver.recv(&stop, never), Ok(item(0, 0)));
+        assert_eq!(receiver.recv(&stop, never), Err(Interrupted::Disconnected));
+    }
+
+    #[test]
+    fn an_end_found_after_the_trip_is_no_end() {
+        // This is the case where the token trips after `recv` asked for it and before `recv` looks into the channel.
+        let stop = StopToken::new();
+        let (sender, receiver, _) = bounded::<Token>(EdgeLimits { items: 1, bytes: 1 }, None);
+        sender.end();
+        assert_eq!(receiver.disconnected(&stop), Ok(Packet::End));
+        stop.trip();
+        assert_eq!(receiver.disconnected(&stop), Err(Interrupted::Stopped));
+        assert_eq!(receiver.recv(&stop, never), Err(Interrupted::Stopped));
+    }
+
+    #[test]
+    fn a_sender_that_waits_for_bytes_learns_that_the_receiver_is_gone() {
+        let stop = StopToken::new();
+        let (sender, receiver, _) = bounded(EdgeLimits { items: 5, bytes: 10 }, None);
+        sender.send(item(0, 8), &stop, never).unwrap();
+        thread::scope(|scope| {
+            let (waits, waiting) = crossbeam_channel::bounded(1);
+            let send = scope.spawn({
+                let stop = &stop;
+                move || sender.send(item(1, 8), stop, || waits.send(()).unwrap())
+            });
+            waiting.recv().unwrap();
+            drop(receiver);
+            assert_eq!(send.join().unwrap(), Err(Interrupted::Disconnected));
+        });
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_at_full_speed() {
+        // Bytes are scarce and places are not, so nearly every send waits for a token. A lost token would hang the
+        // test.
+        const COUNT: u64 = 100_000;
+        let limits = EdgeLimits { items: 4, bytes: 10 };
+        let stop = StopToken::new();
+        let (sender, receiver, gauge) = bounded(limits, None);
+        thread::scope(|scope| {
+            let stop = &stop;
+            scope.spawn(move || {
+                for value in 0..COUNT {
+                    sender.send(item(value, (value % 7) as usize), stop, || ()).unwrap();
+                }
+                sender.end();
+            });
+            for value in 0..COUNT {
+                assert_eq!(receiver.recv(stop, || ()), Ok(item(value, (value % 7) as usize)));
+                // A packet that is moving may be missing from the count, or may still be in it.
+                assert!(gauge.items() <= limits.items);
+                assert!(gauge.bytes() <= limits.bytes);
+            }
+            assert_eq!(receiver.recv(stop, || ()), Ok(Packet::End));
+        });
+        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
+    }
+}

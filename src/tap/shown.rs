@@ -1,0 +1,129 @@
+//! What was seen of an edge, as text and as JSON.
+
+use framewise_pipeline::PayloadType;
+use framewise_stages::Seen;
+use framewise_stages::payload::Description;
+use serde::Serialize;
+
+use crate::table::{Column, fitted};
+use crate::terminal::printable;
+use crate::text::{self, bytes, count, plural, wrap};
+
+/// What was seen of an edge.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    port: String,
+    payload: String,
+    packets: Vec<Shown>,
+    #[serde(skip)]
+    wanted: u64,
+}
+
+/// A packet.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Shown {
+    Item {
+        bytes: usize,
+        #[serde(flatten)]
+        description: Description,
+    },
+    Mark {
+        mark: String,
+    },
+}
+
+impl View {
+    pub(super) fn new(port: &str, payload: &PayloadType, wanted: u64) -> Self {
+        Self { port: port.to_owned(), payload: payload.to_string(), packets: Vec::new(), wanted }
+    }
+
+    pub(super) fn push(&mut self, seen: Seen) {
+        self.packets.push(match seen {
+            Seen::Item(description, bytes) => Shown::Item { bytes, description },
+            Seen::Mark(mark) => Shown::Mark { mark },
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    fn items(&self) -> u64 {
+        self.packets.iter().filter(|packet| matches!(packet, Shown::Item { .. })).count() as u64
+    }
+
+    /// Whether as many items were seen as are wanted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.items() >= self.wanted
+    }
+
+    pub(super) fn json(&self) -> String {
+        text::json(self)
+    }
+
+    pub(super) fn text(&self, width: usize) -> String {
+        let mut out = format!("{}: {}\n", self.port, self.payload);
+        let mut number = 0;
+        for packet in &self.packets {
+            match packet {
+                Shown::Mark { mark } => out += &format!("\n{mark}\n"),
+                Shown::Item { bytes, description } => {
+                    number += 1;
+                    out += &item(number, *bytes as u64, description, width);
+                }
+            }
+        }
+        if !self.is_complete() {
+            out += &format!("\nthe end, after {}\n", plural(self.items(), "item"));
+        }
+        out
+    }
+}
+
+fn item(number: u64, size: u64, description: &Description, width: usize) -> String {
+    let Description { item, ids, videos, arrays } = description;
+    let of = if item.is_empty() { String::new() } else { format!(": {item}") };
+    let mut out = format!("\n{}{of}, {}\n", count(number), bytes(size));
+    if !ids.is_empty() {
+        let more = videos.saturating_sub(ids.len());
+        let more = if more > 0 { format!(", … {} more", count(more as u64)) } else { String::new() };
+        out += &wrap(&format!("ids: {}{more}", ids.join(", ")), width, 2);
+    }
+    let columns = [
+        Column::names("  array", 0),
+        Column::names("type", 2),
+        Column::names("shape", 0),
+        Column::numbers("min", 0),
+        Column::numbers("mean", 0),
+        Column::numbers("max", 0),
+        Column::numbers("not finite", 1),
+        Column::names("first", 3),
+    ];
+    let rows = arrays.iter().map(|array| {
+        let shape: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
+        let first: Vec<String> = array.first.iter().map(|value| number_of(*value)).collect();
+        vec![
+            format!("  {}", array.name),
+            array.dtype.clone(),
+            format!("[{}]", shape.join(", ")),
+            number_of(array.min),
+            number_of(array.mean),
+            number_of(array.max),
+            count(array.non_finite as u64),
+            first.join(" "),
+        ]
+    });
+    out += &fitted(&columns, &rows.collect::<Vec<_>>(), width);
+    printable(&out).into_owned()
+}
+
+/// A value with about four digits.
+fn number_of(value: Option<f64>) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(value) if value == value.trunc() && value.abs() < 1e6 => format!("{value:.0}"),
+        Some(value) if (1e-3..1e6).contains(&value.abs()) => format!("{value:.4}"),
+        Some(value) => format!("{value:.3e}"),
+    }
+}

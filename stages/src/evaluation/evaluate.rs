@@ -1,0 +1,416 @@
+//! `evaluate`: runs another graph with the weights of training, every n epochs or steps.
+//!
+//! Laws: the inner graph sees exactly the weights of the state for which it is run. Its numbers leave together with
+//! that state, so that a checkpoint behind this stage knows which measurement belongs to the state. Weights that were
+//! measured before the run was interrupted are not measured again. Before a failed evaluation ends the run, the state
+//! is handed to the stages behind this one, and a checkpoint among them writes it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
+use framewise_pipeline::graph::{self, ResolvedGraph};
+use framewise_pipeline::prelude::*;
+use framewise_pipeline::stage::config::KeyValue;
+use framewise_pipeline::{InnerChange, InnerGraph, KeySpec, Observer, Resources, Settings};
+use toml::Value;
+
+use crate::io;
+use crate::model_kit::kind::{MODEL, ModelKind};
+use crate::model_kit::scoring;
+use crate::model_kit::weights_file::InjectedWeights;
+use crate::payload::{Handover, Measured, TrainState, WeightsVersion};
+use crate::run_state::metrics_log::{Kind, RunLog};
+use crate::run_state::resume::Resume;
+use crate::words::{count, epoch};
+
+/// The stage type `evaluate`.
+pub(crate) struct Evaluate {
+    graph: ResolvedGraph,
+    every_epochs: u64,
+    every_steps: u64,
+    context: StageContext,
+    /// The last state waits here: only the next packet tells whether its epoch ends with it.
+    last: Option<TrainState>,
+    /// The last measurement.
+    measured: Option<Arc<Measured>>,
+}
+
+#[derive(Keys)]
+pub(crate) struct Config {
+    /// The graph to run. It needs a `load_weights` stage.
+    #[key(required, free)]
+    graph: PathBuf,
+    /// Runs at the end of every n-th epoch. With 0, it never runs by epochs.
+    #[key(range = 0.., default = 1, unit = "epochs", free)]
+    every_epochs: u64,
+    /// Runs after every n-th step. With 0, it never runs by steps.
+    #[key(range = 0.., default = 0, unit = "steps", free)]
+    every_steps: u64,
+    /// The files that the inner graph's `tfrecord_reader` reads, in place of those that it names.
+    #[key(paths, free)]
+    files: Option<Vec<String>>,
+    /// The devices of the inner graph's stages, in place of those that it names.
+    #[key(free)]
+    devices: Option<Vec<String>>,
+    #[key(flatten, map = KeySpec::takes_configs)]
+    uses: Uses,
+}
+
+/// The key `use`.
+#[derive(Keys)]
+struct Uses {
+    /// Configs, each as NAME=PATH, that replace those which `[use]` of the inner graph names. A name that the inner graph
+    /// does not use has no effect. `--set use.NAME=PATH` of this graph is added to them. A relative path counts from the
+    /// working directory.
+    #[key(name = "use")]
+    configs: Option<Vec<String>>,
+}
+
+impl Config {
+    /// Whether the graph is ever run.
+    fn is_ever_due(&self) -> bool {
+        self.every_epochs > 0 || self.every_steps > 0
+    }
+}
+
+impl TransformType for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const DOC: &'static str = "Runs another graph with the current weights: its `load_weights` stage gets them in place of \
+                               its file. The results become those of this run, a line of metrics.jsonl and TensorBoard \
+                               scalars; states pass through, with the numbers attached to the one they were measured on. \
+                               Training goes on meanwhile as far as the channels allow.";
+    type Config = Config;
+
+    fn ports(_config: &Config) -> (InputPort, OutputPort) {
+        (InputPort::of::<TrainState>("states"), OutputPort::of::<TrainState>("states", 1))
+    }
+
+    fn check(config: &Config, context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
+        let graph = config.graph.display();
+        let problem = if context.is_inner {
+            Some(format!(
+                "this graph has an `evaluate` stage itself, so no `evaluate` stage can run it: name a graph that only \
+                 measures, not {graph}"
+            ))
+        } else {
+            load(config, context.registry).err()
+        };
+        let uses = config.uses.configs.iter().flatten();
+        let wrong = uses.filter(|text| text.split_once('=').is_none_or(|(name, _)| name.is_empty()));
+        let wrong = wrong.map(|text| ("use", format!("`{text}` is not of the form NAME=PATH")));
+        problem.map(|problem| ("graph", problem)).into_iter().chain(wrong).collect()
+    }
+
+    fn check_upstream(config: &Config, upstream: &Upstream<'_>, context: &CheckContext<'_>) -> Vec<Remark> {
+        let (Some(optimizer), false) = (upstream.nearest("optimizer"), context.is_inner) else {
+            return Vec::new();
+        };
+        if !config.is_ever_due() {
+            return Vec::new();
+        }
+        // `check` has reported what is wrong with the inner graph by itself.
+        let Ok(inner) = load(config, context.registry) else { return Vec::new() };
+        let weights = |ports: &Ports| ports.outputs.iter().find(|port| port.name == "weights").cloned();
+        let Some(trained) = weights(optimizer.ports) else { return Vec::new() };
+        let loaded = inner.stages.iter().filter(|stage| stage.type_name == "load_weights");
+        let problems = loaded.flat_map(|stage| {
+            let model = |settings: &Settings| settings.text(MODEL).to_owned();
+            let (ours, theirs) = (model(optimizer.settings), model(&stage.settings));
+            let reason = if ours == theirs {
+                weights(&stage.ports).and_then(|weights| trained.payload.mismatch(&weights.payload))
+            } else {
+                Some(format!("the model `{ours}` is trained where the model `{theirs}` is measured"))
+            };
+            let (graph, name, trains) = (config.graph.display(), &stage.name, optimizer.name);
+            if let Some(reason) = reason {
+                let text = format!(
+                    "the graph {graph} does not measure the model that stage `{trains}` trains: {reason}; give its stage \
+                     `{name}` the configuration of `{trains}`"
+                );
+                return vec![Remark::error("graph", text)];
+            }
+            let differences = ModelKind::of(optimizer.settings).differences(optimizer.settings, &stage.settings);
+            let remarks = differences.into_iter().map(|(key, ours, theirs)| {
+                let text = format!(
+                    "the graph {graph} measures with {key} = {theirs} in its stage `{name}` what stage `{trains}` trains \
+                     with {key} = {ours}"
+                );
+                Remark::warning("graph", text).against(optimizer, key)
+            });
+            remarks.collect()
+        });
+        problems.collect()
+    }
+
+    fn survey(config: &Config, site: &Site<'_>) -> Survey {
+        let mut survey = Survey::default();
+        let Ok(inner) = load(config, site.check.registry) else { return survey };
+        if config.is_ever_due() {
+            let (path, changes) = (config.graph.clone(), changes(&inner, config));
+            survey.graphs.push(InnerGraph { key: "graph", path, configs: uses(config), changes });
+        }
+        survey
+    }
+
+    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+        let states = flows.of("states");
+        let every = |steps: u64, every: u64| steps.checked_div(every).unwrap_or(0);
+        let runs = states.total().zip(states.epochs).map(|(total, epochs)| {
+            every(total, config.every_steps).saturating_add(every(epochs, config.every_epochs))
+        });
+        // What the inner graph holds is counted by its own stages.
+        let estimate = Estimate::default().holds("the state to be measured", states.bytes);
+        let estimate = runs.into_iter().fold(estimate, |estimate, runs| estimate.counts("evaluations", runs));
+        Some(estimate.sends("states", Flow { newest_is_held: false, ..states }))
+    }
+
+    fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
+        RunLog::go_on(context)?;
+        let graph = load(&config, &context.registry).map_err(Failure::config)?;
+        if config.is_ever_due() {
+            refuse_streams(&graph)?;
+        }
+        Ok(Self {
+            graph,
+            every_epochs: config.every_epochs,
+            every_steps: config.every_steps,
+            context: context.clone(),
+            last: None,
+            measured: None,
+        })
+    }
+}
+
+impl Transform for Evaluate {
+    type In = TrainState;
+    type Out = TrainState;
+
+    fn process(
+        &mut self,
+        mut state: TrainState,
+        out: &mut Emitter<'_, TrainState>,
+    ) -> Result<(), StageError> {
+        self.send_last(out)?;
+        if state.handover.is_some() {
+            // An earlier stage has failed, so the state only has to be written.
+            return self.send(state, out);
+        }
+        let due = self.every_steps > 0 && state.step.is_multiple_of(self.every_steps);
+        if state.restored && self.restore(&mut state, due, out)? {
+            // No mark will come for its epoch.
+            return self.send(state, out);
+        }
+        if due && state.metrics.is_none() {
+            self.evaluate(&mut state, out)?;
+        }
+        self.last = Some(state);
+        Ok(())
+    }
+
+    fn at_mark(&mut self, mark: Mark, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
+        let Mark::EpochEnd { epoch } = mark;
+        let Some(mut state) = self.last.take() else { return Ok(()) };
+        if self.is_due_after(epoch) && state.metrics.is_none() {
+            self.evaluate(&mut state, out)?;
+        }
+        self.send(state, out)
+    }
+
+    fn at_end(&mut self, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
+        self.send_last(out)
+    }
+}
+
+/// Refuses streams as input of the inner graph, because each evaluation reads its input again.
+fn refuse_streams(inner: &ResolvedGraph) -> Result<(), Failure> {
+    for stage in inner.stages.iter().filter(|stage| stage.type_name == "tfrecord_reader") {
+        let Some(files) = stage.settings.get("files").and_then(|files| files.as_array()) else { continue };
+        let is_stream =
+            |path: &&str| matches!(io::kind_and_length(Path::new(path)), Ok((io::Kind::Stream, _)));
+        if let Some(path) = files.iter().filter_map(|file| file.as_str()).find(is_stream) {
+            return Err(Failure::config(format!(
+                "in the evaluation's graph: stage `{}`: {path} is a stream (a pipe or a device), which can be read only \
+                 once, and each evaluation reads its input again: write what it sends to a file, and name that file",
+                stage.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Loads and checks the inner graph with the stage types of the outer one. The error is what `check` would print for
+/// it.
+fn load(config: &Config, registry: &Registry) -> Result<ResolvedGraph, String> {
+    let path = &config.graph;
+    let load = |changes: &[graph::Override]| {
+        graph::load_inner(path, registry, changes)
+            .map_err(|errors| format!("the graph {} has errors:\n{}", path.display(), errors.render(false)))
+    };
+    let uses: Vec<_> =
+        uses(config).into_iter().map(|(name, files)| graph::Override::of_config(&name, &files)).collect();
+    let mut loaded = load(&uses)?;
+    let changes = changes(&loaded.graph, config);
+    let changes: Vec<_> = changes.iter().map(InnerChange::to_override).collect();
+    if !changes.is_empty() {
+        loaded = load(&[uses, changes].concat())?;
+    }
+    if loaded.graph.stages.iter().all(|s| s.type_name != "load_weights") {
+        return Err(format!(
+            "the graph {} has no `load_weights` stage to hand the weights to",
+            path.display()
+        ));
+    }
+    Ok(loaded.graph)
+}
+
+/// The configs of the inner graph that this stage's `use` replaces.
+fn uses(config: &Config) -> Vec<(String, Value)> {
+    let mut files = BTreeMap::<_, Vec<_>>::new();
+    for (name, path) in config.uses.configs.iter().flatten().filter_map(|text| text.split_once('=')) {
+        // A text in a graph may hold variables. This one does not any more.
+        files.entry(name).or_default().push(path.replace("${", "$${"));
+    }
+    files.into_iter().map(|(name, files)| (name.to_owned(), files.to_value())).collect()
+}
+
+/// The keys of the inner graph that this stage's `files` and `devices` replace.
+fn changes(inner: &ResolvedGraph, config: &Config) -> Vec<InnerChange> {
+    let mut changes = Vec::new();
+    for stage in &inner.stages {
+        let keys = [
+            ("files", &config.files, stage.type_name == "tfrecord_reader"),
+            ("devices", &config.devices, stage.settings.get("devices").is_some()),
+        ];
+        for (key, value, applies) in keys {
+            if let (true, Some(value)) = (applies, value) {
+                let (stage, value) = (stage.name.clone(), value.to_value());
+                changes.push(InnerChange { stage, key, value, by: key });
+            }
+        }
+    }
+    changes
+}
+
+impl Evaluate {
+    fn is_due_after(&self, epoch: u64) -> bool {
+        self.every_epochs > 0 && (epoch + 1).is_multiple_of(self.every_epochs)
+    }
+
+    fn send_last(&mut self, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
+        self.last.take().map_or(Ok(()), |state| self.send(state, out))
+    }
+
+    fn send(&self, state: TrainState, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
+        out.emit(TrainState { measured: self.measured.clone(), ..state })
+    }
+
+    /// Takes up the state from which the run is resumed. Returns whether its epoch was done. A measurement that was due
+    /// and is not in the checkpoint is made now.
+    fn restore(
+        &mut self,
+        state: &mut TrainState,
+        due: bool,
+        out: &mut Emitter<'_, TrainState>,
+    ) -> Result<bool, StageError> {
+        self.measured = state.measured.clone();
+        for (name, value) in self.measured.iter().flat_map(|measured| &measured.metrics) {
+            self.context.results.set(name.clone(), value.unwrap_or(f64::NAN));
+        }
+        let Some(resume) = self.context.resources.get::<Resume>() else { return Ok(false) };
+        let epoch_done = resume.cursor()?.epoch_done;
+        if state.metrics.is_none() && (due || epoch_done && self.is_due_after(state.epoch)) {
+            self.evaluate(state, out)?;
+        }
+        Ok(epoch_done)
+    }
+
+    /// Measures the state and notes the result. If that fails, the state is handed over before the failure is returned.
+    fn evaluate(
+        &mut self,
+        state: &mut TrainState,
+        out: &mut Emitter<'_, TrainState>,
+    ) -> Result<(), StageError> {
+        let Err(error) = self.measure(state) else { return Ok(()) };
+        let (handover, answer) = Handover::new();
+        match self.send(TrainState { handover: Some(handover), ..state.clone() }, out) {
+            Ok(()) => answer.wait(&self.context.stop),
+            // Nobody is left to write the state.
+            Err(StageError::Closed) => {}
+            Err(stopped) => return Err(stopped),
+        }
+        if matches!(error, StageError::Stopped) {
+            // After a request to finish, the inner run gave up a wait for data that do not come.
+            self.context.stop.trip();
+        }
+        Err(error)
+    }
+
+    fn measure(&mut self, state: &mut TrainState) -> Result<(), StageError> {
+        let meter = self.context.meter.clone();
+        let _task = meter.begin_task("evaluating");
+        let resources = Resources::default();
+        resources
+            .insert(InjectedWeights(WeightsVersion { version: state.step, weights: state.weights.clone() }));
+        let options = RunOptions {
+            run_dir: None,
+            rank: self.context.rank,
+            ranks: self.context.ranks,
+            resources: Arc::new(resources),
+            observer: Arc::new(Inner { outer: self.context.clone() }),
+            // A failure of the inner run must not stop the stages that are to write the state.
+            stop: self.context.stop.child(),
+            inside: Some(self.context.meter.clone()),
+            ..RunOptions::default()
+        };
+        let pipeline =
+            Pipeline::build(&self.graph, &self.context.registry, &options).map_err(inner_failure)?;
+        let outcome = pipeline.run();
+        match outcome.status {
+            Status::Done | Status::FinishedEarly => {}
+            Status::Stopped => return Err(StageError::Stopped),
+            Status::Failed(error) => return Err(inner_failure(error).into()),
+        }
+        self.record(state, outcome.results)
+    }
+
+    fn record(&mut self, state: &mut TrainState, results: BTreeMap<String, f64>) -> Result<(), StageError> {
+        for (name, value) in &results {
+            self.context.results.set(name.clone(), *value);
+        }
+        let values: Vec<_> = results.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        RunLog::of(&self.context).write(&self.context, Kind::Evaluation, state.step, state.epoch, &values)?;
+        let shown = ["hit_at_1", "perr", "gap", "map", "loss"];
+        let shown = shown.iter().filter_map(|name| {
+            results.get(*name).map(|value| format!("{name} {}", scoring::shown(*value, 4)))
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let step = state.step;
+        self.context.message(
+            Level::Info,
+            format!("evaluation after step {} (epoch {}): {shown}", count(step), epoch(state.epoch)),
+        );
+        let finite = |(name, value): (&String, &f64)| (name.clone(), value.is_finite().then_some(*value));
+        self.measured = Some(Arc::new(Measured { step, metrics: results.iter().map(finite).collect() }));
+        state.metrics = Some(results);
+        Ok(())
+    }
+}
+
+fn inner_failure(error: framewise_pipeline::engine::RunError) -> Failure {
+    Failure::new(error.failure.kind, format!("in the evaluation's graph: {error}"))
+}
+
+/// An observer that passes on the warnings of the inner run. The inner run's lines about progress count as details
+/// here.
+struct Inner {
+    outer: StageContext,
+}
+
+impl Observer for Inner {
+    fn message(&self, level: Level, stage: &str, text: &str) {
+        let level = if level == Level::Info { Level::Debug } else { level };
+        self.outer.message(level, format!("{stage}: {text}"));
+    }
+}

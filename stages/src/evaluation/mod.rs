@@ -1,0 +1,8 @@
+//! The stages that measure and predict. They load weights, turn logits into probabilities, rank classes, compute
+//! metrics, and run whole evaluations inside a training run.
+
+pub(crate) mod evaluate;
+pub(crate) mod load_weights;
+pub(crate) mod metrics;
+pub(crate) mod predict;
+pub(crate) mod top_k;

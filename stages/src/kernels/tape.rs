@@ -1,0 +1,160 @@
+//! Values with a hand-written gradient, on candle's tape.
+//!
+//! Law: the value moves in, the closure moves in, and nothing is copied.
+
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp1, Layout, Result, Shape, Tensor};
+
+/// A function from (the node's value, its gradient, both contiguous) to the gradients of its arguments, in their order.
+/// `None` stands for an argument that needs no gradient, or whose gradient went to
+/// [`crate::kernels::deposits::deposit`].
+pub(crate) type Backward = Box<dyn Fn(&Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
+
+struct Node {
+    name: &'static str,
+    value: Mutex<Option<(CpuStorage, Shape)>>,
+    backward: Backward,
+}
+
+impl Node {
+    fn take(&self) -> Result<(CpuStorage, Shape)> {
+        let value = self.value.lock().ok().and_then(|mut value| value.take());
+        value.ok_or_else(|| candle_core::Error::msg(format!("{}: the value was taken before", self.name)))
+    }
+
+    fn gradients<const N: usize>(&self, value: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let gradients = (self.backward)(value, &gradient.contiguous()?)?;
+        gradients.try_into().map_err(|found: Vec<_>| {
+            candle_core::Error::msg(format!("{}: {} gradients for {N} arguments", self.name, found.len()))
+        })
+    }
+}
+
+impl CustomOp1 for Node {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(&self, _: &Tensor, value: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let [first] = self.gradients(value, gradient)?;
+        Ok(first)
+    }
+}
+
+impl CustomOp2 for Node {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        value: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [first, second] = self.gradients(value, gradient)?;
+        Ok((first, second))
+    }
+}
+
+impl CustomOp3 for Node {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.take()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        value: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [first, second, third] = self.gradients(value, gradient)?;
+        Ok((first, second, third))
+    }
+}
+
+/// Puts `value` on the tape of its one to three `arguments`. The closure handles any further arguments. This works only
+/// on the CPU.
+///
+/// `value` gives away its storage. It must be contiguous, and nobody else may share its storage. That includes the
+/// closure, which is handed the value again instead.
+pub(crate) fn attach(
+    name: &'static str,
+    value: Tensor,
+    arguments: &[&Tensor],
+    backward: Backward,
+) -> Result<Tensor> {
+    let shape = value.shape().clone();
+    let node = Node { name, value: Mutex::new(Some((into_storage(value)?, shape))), backward };
+    match arguments {
+        [one] => one.apply_op1(node),
+        [one, two] => one.apply_op2(two, node),
+        [one, two, three] => one.apply_op3(two, three, node),
+        _ => candle_core::bail!("{name}: {} arguments on the tape, expected 1 to 3", arguments.len()),
+    }
+}
+
+/// Takes the storage out of a tensor that nobody shares.
+pub(crate) fn into_storage(tensor: Tensor) -> Result<CpuStorage> {
+    struct Take(Mutex<Option<CpuStorage>>);
+
+    impl InplaceOp1 for Take {
+        fn name(&self) -> &'static str {
+            "take"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            if layout.contiguous_offsets() != Some((0, storage.as_slice_len())) {
+                candle_core::bail!("only a tensor that owns all of its storage can give it away");
+            }
+            let taken = std::mem::replace(storage, CpuStorage::U8(Vec::new()));
+            self.0.lock().map_err(|_| candle_core::Error::msg("take: poisoned"))?.replace(taken);
+            Ok(())
+        }
+    }
+
+    let take = Take(Mutex::new(None));
+    tensor.inplace_op1(&take)?;
+    let taken = take.0.into_inner().ok().flatten();
+    taken.ok_or_else(|| candle_core::Error::msg("take: no storage"))
+}
+
+/// The number of elements, whatever their type.
+trait Length {
+    fn as_slice_len(&self) -> usize;
+}
+
+impl Length for CpuStorage {
+    fn as_slice_len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+            // Nodes are only of these two types. Any other type fails the comparison above.
+            _ => usize::MAX,
+        }
+    }
+}

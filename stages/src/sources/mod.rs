@@ -1,0 +1,5 @@
+//! The sources: stages without inputs, which read files or make data.
+
+mod input_files;
+pub(crate) mod synthetic_videos;
+pub(crate) mod tfrecord_reader;
