@@ -1,7 +1,7 @@
 //! The survey of what a graph touches outside of it, before anything runs: inputs, devices, outputs, and the room for
 //! them.
 //!
-//! Law: nothing is written, and no data are read beyond the first bytes and the headers of files.
+//! Law: nothing is written, and no data are read beyond the first bytes, the headers and a few first records of files.
 
 use std::path::{Path, PathBuf};
 

@@ -119,6 +119,32 @@ fn files_that_are_something_else_are_named_for_what_they_are() {
     assert!(found[3]["hints"][0].as_str().unwrap().contains("the stage type load_weights reads those"));
 }
 
+/// The training set has thirty utterances of each speaker, speaker after speaker, and the speaker is the label. So the last
+/// four of the first 64 records have label 2.
+#[test]
+fn labels_outside_the_classes_are_told_before_the_first_step() {
+    let desk = Desk::new();
+    desk.write("g.toml", &vowels_graph());
+    let classes = ["--set", "stages.decode.classes=2"];
+    let (found, code) = errors(&desk, &classes);
+    assert_eq!((found.len(), code), (1, 65), "{found:#?}");
+    let text = message(&found[0]);
+    assert!(text.starts_with("stage `decode`: 4 of the first 64 records cannot be used: "), "{text}");
+    assert!(text.contains("train.tfrecord: record 60 at byte "), "{text}");
+    assert_eq!((&found[0]["file"], &found[0]["line"]), (&json!("--set"), &json!(1)));
+    assert_eq!(found[0]["hints"], json!(["the labels of these records need `classes` of at least 3"]));
+    // Nothing outside of the graph counts without --inputs, and three classes are enough for what is looked at.
+    desk.framewise(&[&["check", "g.toml"], &classes[..]].concat()).expect(0);
+    assert_eq!(errors(&desk, &["--set", "stages.decode.classes=3"]), (vec![], 0));
+    // A run finds the same before it begins, and a run that skips bad records begins with a warning.
+    let said = desk.framewise(&[&["run", "g.toml", "--run-dir", "run"], &classes[..]].concat()).expect(65);
+    assert!(said.err.contains("record 60 at byte "), "{}", said.err);
+    assert_eq!(names(&desk.path("")), ["g.toml"]);
+    let skip = ["--set", "stages.decode.on_error=skip"];
+    let said = desk.framewise(&[&["check", "--inputs", "g.toml"], &classes[..], &skip].concat()).expect(0);
+    assert!(said.err.contains("warning: stage `decode`: 4 of the first 64 records"), "{}", said.err);
+}
+
 /// A graph that measures `weights`, and the data where weights are wanted.
 #[test]
 fn weights_are_compared_with_the_model_by_their_headers() {

@@ -2,6 +2,7 @@
 //! that it evaluates. Each mistake is reported with its place, before anything runs.
 
 use framewise_stages::store;
+use serde_json::{Value, json};
 
 use crate::support::cli::{Desk, names};
 use crate::support::trial;
@@ -38,6 +39,41 @@ fn graphs_that_evaluate_themselves_are_refused_with_their_place() {
         }
     }
     assert!(!desk.path("runs").exists());
+}
+
+#[test]
+fn the_mistakes_of_an_evaluated_graph_are_told_at_their_places_in_it() {
+    let desk = desk(&[]);
+    let text = desk.read("eval.toml");
+    let wrong = text.replace("type = \"nextvlad_forward\"", "type = \"nextvlad_foward\"");
+    let wrong = wrong.replace("size = 30", "size = \"many\"");
+    assert!(wrong.contains("nextvlad_foward") && wrong.contains("many"), "{text}");
+    desk.write("eval.toml", &wrong);
+    let line = |name: &str, part: &str| {
+        let line = desk.read(name).lines().position(|line| line.contains(part));
+        json!(line.unwrap_or_else(|| panic!("{part} in {name}")) + 1)
+    };
+    let said = desk.framewise(&["check", "--format", "json", "train.toml"]).expect(78);
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    let errors = found["graphs"][0]["errors"].as_array().unwrap();
+    let parts = ["size = \"many\"", "nextvlad_foward"];
+    assert_eq!(errors.len(), parts.len(), "{found:#}");
+    for (error, part) in errors.iter().zip(parts) {
+        assert_eq!((&error["file"], &error["line"]), (&json!("eval.toml"), &line("eval.toml", part)));
+        let outer = &error["places"][0];
+        assert_eq!(
+            (&outer["file"], &outer["line"]),
+            (&json!("train.toml"), &line("train.toml", "graph = \"eval.toml\""))
+        );
+    }
+    assert_eq!(errors[1]["label"], json!("did you mean `nextvlad_forward`?"));
+    // The text for people counts them, and a graph that is not there is told where it is named.
+    let said = desk.framewise(&["check", "train.toml"]).expect(78);
+    assert!(said.err.contains("2 errors in train.toml"), "{}", said.err);
+    std::fs::remove_file(desk.path("eval.toml")).unwrap();
+    let said = desk.framewise(&["check", "train.toml"]).expect(66);
+    let place = format!("train.toml:{}:", line("train.toml", "graph = \"eval.toml\""));
+    assert!(said.err.contains(&place) && said.err.contains("eval.toml` cannot be opened"), "{}", said.err);
 }
 
 #[test]

@@ -2,12 +2,11 @@
 
 use super::load::load_inner;
 use super::loaded::Loaded;
-use super::read::overrides::Override;
 use super::resolve::upstream::before;
 use super::resolved::{ResolvedEdge, ResolvedGraph};
 use crate::stage::component::{CheckContext, Registry, Site};
 use crate::stage::estimate::{Estimate, Flow, Flows};
-use crate::stage::survey::{InnerChange, InnerGraph};
+use crate::stage::survey::InnerGraph;
 
 /// What the stages of a graph need and send.
 #[derive(Debug, Clone)]
@@ -26,9 +25,7 @@ impl InnerGraph {
     /// The graph with its changes, as the stage runs it. `None` for a graph with mistakes, which were reported when the
     /// outer graph was checked.
     pub(super) fn load(&self, registry: &Registry) -> Option<Loaded> {
-        let configs = self.configs.iter().map(|(name, files)| Override::of_config(name, files));
-        let changes = configs.chain(self.changes.iter().map(InnerChange::to_override)).collect::<Vec<_>>();
-        load_inner(&self.path, registry, &changes).ok()
+        load_inner(&self.path, registry, &self.overrides()).ok()
     }
 }
 

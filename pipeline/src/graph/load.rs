@@ -182,6 +182,9 @@ fn resolve(
     for diagnostic in std::mem::take(&mut loading.findings).diagnostics() {
         loading.report.push(diagnostic);
     }
+    if !loading.is_inner {
+        inner_graphs(&stages, loading);
+    }
     if !document.lost_table && stages.iter().all(|s| s.configs_known) {
         configs.report_unused(loading);
     }
@@ -210,6 +213,20 @@ fn resolve(
     let graph = finish(path, heading, stages, &edges);
     upstream::check(&graph, &written, loading);
     Some((graph, written))
+}
+
+/// Checks the graphs that the stages run, and adds what is wrong with them to the report.
+fn inner_graphs(stages: &[Draft<'_>], loading: &mut Loading<'_>) {
+    for stage in stages.iter().filter(|stage| stage.unknown.is_empty()) {
+        let Some(component) = stage.component else { continue };
+        for inner in component.graphs(&stage.settings, &loading.check_context()) {
+            let place = stage.origins.get(inner.key).copied().unwrap_or(stage.header);
+            match load_inner(&inner.path, loading.registry, &inner.overrides()) {
+                Ok(_) => {}
+                Err(found) => loading.report.absorb(&found, place, &stage.name),
+            }
+        }
+    }
 }
 
 fn finish(

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::loaded::Loaded;
-use super::read::overrides::Override;
 use super::read::variables;
 use super::report::diagnostic::{Diagnostic, Place, Severity};
 use super::report::diagnostics::Diagnostics;
@@ -11,7 +10,7 @@ use super::report::findings::told_of;
 use super::resolve::upstream::before;
 use crate::edge::error::ErrorKind;
 use crate::stage::component::{CheckContext, Registry, Site};
-use crate::stage::survey::{InnerChange, InnerGraph, Write};
+use crate::stage::survey::{InnerGraph, Write};
 use crate::stage::upstream::Remark;
 
 /// What the stages of a graph touch outside of it.
@@ -29,13 +28,6 @@ pub struct GraphSurvey {
     /// What is wrong with the graphs that stages run: the index of the stage, the key that names the graph, and the
     /// messages.
     pub graphs: Vec<(usize, &'static str, Diagnostics)>,
-}
-
-impl InnerChange {
-    /// The change as a `--set` for the inner graph.
-    pub fn to_override(&self) -> Override {
-        Override { key: format!("stages.{}.{}", self.stage, self.key), value: self.value.to_string() }
-    }
 }
 
 impl GraphSurvey {
@@ -62,8 +54,8 @@ impl GraphSurvey {
 }
 
 impl Loaded {
-    /// Asks every stage what it touches outside of the graph. Files are looked up, but no data are read and nothing is
-    /// written. `resumes` says whether the run goes on from a checkpoint.
+    /// Asks every stage what it touches outside of the graph. Files are looked up, and a bounded part of them is read.
+    /// Nothing is written. `resumes` says whether the run goes on from a checkpoint.
     pub fn survey(&self, registry: &Registry, resumes: bool) -> GraphSurvey {
         let mut all = GraphSurvey::default();
         let mut check = CheckContext::new(registry);

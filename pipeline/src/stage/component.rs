@@ -15,7 +15,7 @@ use crate::stage::estimate::{Estimate, Flows};
 use crate::stage::key::KeySpec;
 use crate::stage::ports::{Ports, Wiring};
 use crate::stage::settings::Settings;
-use crate::stage::survey::Survey;
+use crate::stage::survey::{InnerGraph, Survey};
 use crate::stage::upstream::{Remark, Upstream};
 
 /// A stage type in the form in which the [`Registry`] keeps it, with settings that are known only at run time. Wherever
@@ -44,6 +44,13 @@ pub trait Component: Send + Sync {
         Vec::new()
     }
 
+    /// The graphs that a stage with these settings runs, with its changes to them. Each is checked together with the
+    /// stage's own graph, and its mistakes are told at their places in its file. A graph that is itself run by a stage
+    /// runs none, so this is not called for its stages.
+    fn graphs(&self, _settings: &Settings, _context: &CheckContext<'_>) -> Vec<InnerGraph> {
+        Vec::new()
+    }
+
     /// What is wrong, or hardly meant, with the settings together with those of the stages before this one. This is
     /// called once everything else about the graph is right.
     fn check_upstream(
@@ -56,7 +63,8 @@ pub trait Component: Send + Sync {
     }
 
     /// What a stage with these settings touches outside of the graph, and what of it is missing or unfit. This is called
-    /// for graphs that are right, before a run begins. Nothing may be written, and no data may be read.
+    /// for graphs that are right, before a run begins. Nothing may be written. Files may be looked up, and a bounded part of
+    /// them may be read, which must not be noticed beside the start of a run.
     ///
     /// What the keys tell by themselves is the default: see [`Survey::of_keys`].
     fn survey(&self, site: &Site<'_>) -> Survey {

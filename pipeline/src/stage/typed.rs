@@ -13,7 +13,7 @@ use crate::stage::estimate::{Estimate, Flows};
 use crate::stage::key::KeySpec;
 use crate::stage::ports::{InputPort, OutputPort, Ports, Wiring};
 use crate::stage::settings::Settings;
-use crate::stage::survey::Survey;
+use crate::stage::survey::{InnerGraph, Survey};
 use crate::stage::transform::Transform;
 use crate::stage::upstream::{Remark, Upstream};
 
@@ -36,6 +36,11 @@ pub trait StageType: 'static {
     /// What is wrong with the configuration taken together, as pairs of key and message. Each single value has passed
     /// its own check before this is called.
     fn check(_config: &Self::Config, _context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The graphs that a stage with this configuration runs: see [`Component::graphs`].
+    fn graphs(_config: &Self::Config, _context: &CheckContext<'_>) -> Vec<InnerGraph> {
         Vec::new()
     }
 
@@ -151,6 +156,11 @@ pub trait TransformType: Transform + Sized + 'static {
         Vec::new()
     }
 
+    /// The graphs that a stage with this configuration runs: see [`Component::graphs`].
+    fn graphs(_config: &Self::Config, _context: &CheckContext<'_>) -> Vec<InnerGraph> {
+        Vec::new()
+    }
+
     /// What is wrong, or hardly meant, with the configuration together with the stages before this one: see
     /// [`Component::check_upstream`].
     fn check_upstream(
@@ -191,6 +201,10 @@ impl<T: TransformType> StageType for T {
 
     fn check(config: &T::Config, context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
         T::check(config, context)
+    }
+
+    fn graphs(config: &T::Config, context: &CheckContext<'_>) -> Vec<InnerGraph> {
+        T::graphs(config, context)
     }
 
     fn check_upstream(
@@ -254,6 +268,10 @@ impl<S: StageType> Component for Typed<S> {
 
     fn check(&self, settings: &Settings, context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
         S::check(&settings.parse_or_default(), context)
+    }
+
+    fn graphs(&self, settings: &Settings, context: &CheckContext<'_>) -> Vec<InnerGraph> {
+        S::graphs(&settings.parse_or_default(), context)
     }
 
     fn check_upstream(

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
-use framewise_pipeline::graph::{self, ResolvedGraph};
+use framewise_pipeline::graph::{self, Diagnostics, ResolvedGraph};
 use framewise_pipeline::prelude::*;
 use framewise_pipeline::stage::config::KeyValue;
 use framewise_pipeline::{InnerChange, InnerGraph, KeySpec, Observer, Resources, Settings};
@@ -88,30 +88,34 @@ impl TransformType for Evaluate {
     }
 
     fn check(config: &Config, context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
-        let graph = config.graph.display();
-        let problem = if context.is_inner {
-            Some(format!(
+        let problem = context.is_inner.then(|| {
+            format!(
                 "this graph has an `evaluate` stage itself, so no `evaluate` stage can run it: name a graph that only \
-                 measures, not {graph}"
-            ))
-        } else {
-            load(config, context.registry).err()
-        };
+                 measures, not {}",
+                config.graph.display()
+            )
+        });
         let uses = config.uses.configs.iter().flatten();
         let wrong = uses.filter(|text| text.split_once('=').is_none_or(|(name, _)| name.is_empty()));
         let wrong = wrong.map(|text| ("use", format!("`{text}` is not of the form NAME=PATH")));
         problem.map(|problem| ("graph", problem)).into_iter().chain(wrong).collect()
     }
 
+    fn graphs(config: &Config, context: &CheckContext<'_>) -> Vec<InnerGraph> {
+        vec![inner_graph(config, context.registry)]
+    }
+
     fn check_upstream(config: &Config, upstream: &Upstream<'_>, context: &CheckContext<'_>) -> Vec<Remark> {
-        let (Some(optimizer), false) = (upstream.nearest("optimizer"), context.is_inner) else {
+        // What is wrong with the inner graph by itself was told before.
+        let Ok(inner) = load(config, context.registry) else { return Vec::new() };
+        if inner.stages.iter().all(|stage| stage.type_name != "load_weights") {
+            let graph = config.graph.display();
+            let text = format!("the graph {graph} has no `load_weights` stage to hand the weights to");
+            return vec![Remark::error("graph", text)];
+        }
+        let (Some(optimizer), true) = (upstream.nearest("optimizer"), config.is_ever_due()) else {
             return Vec::new();
         };
-        if !config.is_ever_due() {
-            return Vec::new();
-        }
-        // `check` has reported what is wrong with the inner graph by itself.
-        let Ok(inner) = load(config, context.registry) else { return Vec::new() };
         let weights = |ports: &Ports| ports.outputs.iter().find(|port| port.name == "weights").cloned();
         let Some(trained) = weights(optimizer.ports) else { return Vec::new() };
         let loaded = inner.stages.iter().filter(|stage| stage.type_name == "load_weights");
@@ -146,10 +150,8 @@ impl TransformType for Evaluate {
 
     fn survey(config: &Config, site: &Site<'_>) -> Survey {
         let mut survey = Survey::default();
-        let Ok(inner) = load(config, site.check.registry) else { return survey };
         if config.is_ever_due() {
-            let (path, changes) = (config.graph.clone(), changes(&inner, config));
-            survey.graphs.push(InnerGraph { key: "graph", path, configs: uses(config), changes });
+            survey.graphs.push(inner_graph(config, site.check.registry));
         }
         survey
     }
@@ -168,7 +170,10 @@ impl TransformType for Evaluate {
 
     fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
         RunLog::go_on(context)?;
-        let graph = load(&config, &context.registry).map_err(Failure::config)?;
+        let graph = load(&config, &context.registry).map_err(|errors| {
+            let path = config.graph.display();
+            Failure::config(format!("the graph {path} has errors:\n{}", errors.render(false)))
+        })?;
         if config.is_ever_due() {
             refuse_streams(&graph)?;
         }
@@ -240,29 +245,23 @@ fn refuse_streams(inner: &ResolvedGraph) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Loads and checks the inner graph with the stage types of the outer one. The error is what `check` would print for
-/// it.
-fn load(config: &Config, registry: &Registry) -> Result<ResolvedGraph, String> {
-    let path = &config.graph;
-    let load = |changes: &[graph::Override]| {
-        graph::load_inner(path, registry, changes)
-            .map_err(|errors| format!("the graph {} has errors:\n{}", path.display(), errors.render(false)))
-    };
-    let uses: Vec<_> =
-        uses(config).into_iter().map(|(name, files)| graph::Override::of_config(&name, &files)).collect();
-    let mut loaded = load(&uses)?;
-    let changes = changes(&loaded.graph, config);
-    let changes: Vec<_> = changes.iter().map(InnerChange::to_override).collect();
-    if !changes.is_empty() {
-        loaded = load(&[uses, changes].concat())?;
+/// The inner graph with what this stage replaces and changes in it.
+fn inner_graph(config: &Config, registry: &Registry) -> InnerGraph {
+    let inner =
+        InnerGraph { key: "graph", path: config.graph.clone(), configs: uses(config), changes: Vec::new() };
+    if config.files.is_none() && config.devices.is_none() {
+        return inner;
     }
-    if loaded.graph.stages.iter().all(|s| s.type_name != "load_weights") {
-        return Err(format!(
-            "the graph {} has no `load_weights` stage to hand the weights to",
-            path.display()
-        ));
-    }
-    Ok(loaded.graph)
+    // The graph itself shows which of its stages the changes are for. If it has mistakes, these are told without them.
+    let loaded = graph::load_inner(&inner.path, registry, &inner.overrides());
+    let changes = loaded.map_or_else(|_| Vec::new(), |loaded| changes(&loaded.graph, config));
+    InnerGraph { changes, ..inner }
+}
+
+/// Loads and checks the inner graph with the stage types of the outer one.
+fn load(config: &Config, registry: &Registry) -> Result<ResolvedGraph, Diagnostics> {
+    let inner = inner_graph(config, registry);
+    graph::load_inner(&inner.path, registry, &inner.overrides()).map(|loaded| loaded.graph)
 }
 
 /// The configs of the inner graph that this stage's `use` replaces.

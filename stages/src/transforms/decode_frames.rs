@@ -6,6 +6,7 @@
 use framewise_pipeline::prelude::*;
 
 use super::decoding::{self, Decode, DecodeRecord, Workers};
+use super::sampled;
 use crate::payload::{Video, rows_of};
 use crate::run_state::rejects::RejectKeys;
 use crate::tfrecord::{DecodeOptions, decode_counted_frames};
@@ -46,6 +47,13 @@ impl Config {
     }
 }
 
+/// Decodes one record.
+const DECODE: DecodeRecord = |record, options| {
+    let (example, frames) = decode_counted_frames(record, options)?;
+    let cut = frames > example.frames;
+    Ok((Video::Frames(example), cut))
+};
+
 impl StageType for Yt8mDecode {
     const NAME: &'static str = "yt8m_decode";
     const DOC: &'static str = "Decodes YouTube-8M frame-level records (tf.train.SequenceExample) into id, labels and byte \
@@ -58,21 +66,20 @@ impl StageType for Yt8mDecode {
         decoding::ports(rows_of::<Video>(sizes))
     }
 
+    fn survey(config: &Config, site: &Site<'_>) -> Survey {
+        sampled::survey(site, DECODE, &config.options(), config.rejects.skips())
+    }
+
     fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let options = config.options();
-        Some(decoding::estimate(&config.workers, site, flows, |record| {
+        Some(sampled::estimate(&config.workers, site, flows, |record| {
             decode_counted_frames(record, &options).ok().map(|(example, _)| example.byte_len())
         }))
     }
 
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let options = config.options();
-        let decode: DecodeRecord = |record, options| {
-            let (example, frames) = decode_counted_frames(record, options)?;
-            let cut = frames > example.frames;
-            Ok((Video::Frames(example), cut))
-        };
-        let decode = Decode::new(decode, options, &config.workers, &config.rejects, context)?;
+        let decode = Decode::new(DECODE, options, &config.workers, &config.rejects, context)?;
         Ok(decode.between(wiring.input("records")?, wiring.output("examples")?))
     }
 }

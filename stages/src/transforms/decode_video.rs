@@ -5,6 +5,7 @@
 use framewise_pipeline::prelude::*;
 
 use super::decoding::{self, Decode, DecodeRecord, Workers};
+use super::sampled;
 use crate::payload::{Video, means_of};
 use crate::run_state::rejects::RejectKeys;
 use crate::tfrecord::{DecodeOptions, decode_video};
@@ -41,6 +42,9 @@ impl Config {
     }
 }
 
+/// Decodes one record.
+const DECODE: DecodeRecord = |record, options| Ok((Video::Means(decode_video(record, options)?), false));
+
 impl StageType for Yt8mVideoDecode {
     const NAME: &'static str = "yt8m_video_decode";
     const DOC: &'static str = "Decodes YouTube-8M video-level records (tf.train.Example: id, labels, mean_rgb, mean_audio) \
@@ -52,18 +56,20 @@ impl StageType for Yt8mVideoDecode {
         decoding::ports(means_of::<Video>(sizes))
     }
 
+    fn survey(config: &Config, site: &Site<'_>) -> Survey {
+        sampled::survey(site, DECODE, &config.options(), config.rejects.skips())
+    }
+
     fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let options = config.options();
-        Some(decoding::estimate(&config.workers, site, flows, |record| {
+        Some(sampled::estimate(&config.workers, site, flows, |record| {
             decode_video(record, &options).ok().map(|example| example.byte_len())
         }))
     }
 
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let options = config.options();
-        let decode: DecodeRecord =
-            |record, options| Ok((Video::Means(decode_video(record, options)?), false));
-        let decode = Decode::new(decode, options, &config.workers, &config.rejects, context)?;
+        let decode = Decode::new(DECODE, options, &config.workers, &config.rejects, context)?;
         Ok(decode.between(wiring.input("records")?, wiring.output("examples")?))
     }
 }

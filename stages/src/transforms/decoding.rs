@@ -4,7 +4,6 @@
 //! Laws: order is kept whatever `workers` is. A record that was not read yet is passed on as a video that was not read
 //! yet. Features from which nothing can be learned are told once, after the first epoch.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use framewise_pipeline::edge::meter::StageMeter;
@@ -14,14 +13,13 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::uninformative::Uninformative;
 use crate::failure::data_changed;
-use crate::io::{Kind, patterns};
 use crate::payload::{Deferred, Lazy, Loader, Record, Video};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::Start;
-use crate::tfrecord::{DecodeOptions, ReaderOptions, RecordError, RecordReader};
+use crate::tfrecord::{DecodeOptions, RecordError};
 
 /// The number of records that each worker decodes at a time.
-const CHUNK_PER_WORKER: usize = 8;
+pub(super) const CHUNK_PER_WORKER: usize = 8;
 
 /// Decodes a record to a video. The flag beside it says whether the video was cut to `max_frames`.
 pub(crate) type DecodeRecord = fn(&Record, &DecodeOptions) -> Result<(Video, bool), RecordError>;
@@ -52,7 +50,7 @@ pub(crate) struct Decode {
 pub(crate) struct Workers {
     /// The number of threads that decode. The order is kept whatever their number.
     #[key(range = 1..=256, default = 1, unit = "threads", free)]
-    workers: usize,
+    pub(super) workers: usize,
 }
 
 /// The ports of a stage that decodes to `examples`.
@@ -61,43 +59,6 @@ pub(crate) fn ports(examples: PayloadType) -> Ports {
         inputs: vec![InputPort::of::<Lazy<Record>>("records")],
         outputs: vec![OutputPort::new::<Lazy<Video>>("examples", examples, 64)],
     }
-}
-
-/// The number of records that are decoded to estimate the size of a video.
-const SAMPLED: usize = 64;
-
-/// The estimate of a stage that decodes. `bytes` is the size of the video that a record holds. The first records of the
-/// files that the reader before the stage names are decoded to learn it.
-pub(crate) fn estimate(
-    Workers { workers }: &Workers,
-    site: &Site<'_>,
-    flows: &Flows,
-    bytes: impl Fn(&Record) -> Option<usize>,
-) -> Estimate {
-    let records = flows.of("records");
-    let files =
-        site.upstream.nearest("tfrecord_reader").and_then(|reader| reader.settings.get("files")?.as_array());
-    let names: Vec<String> =
-        files.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
-    let sizes: Vec<u64> = sampled(&names).iter().filter_map(|record| Some(bytes(record)? as u64)).collect();
-    let bytes = sizes.iter().sum::<u64>().checked_div(sizes.len() as u64);
-    let chunk = if *workers == 1 { 1 } else { (workers * CHUNK_PER_WORKER) as u64 };
-    let held = records.bytes.zip(bytes).map(|(record, video)| (record + video).saturating_mul(chunk));
-    let flow = records.of_bytes(bytes);
-    Estimate::default().holds("records and videos of a chunk", held).sends("examples", flow)
-}
-
-/// Up to [`SAMPLED`] records, in equal parts from the beginnings of the first files. Nothing is read of streams.
-fn sampled(names: &[String]) -> Vec<Record> {
-    let found = patterns::look_up(names, Path::new(""));
-    let files = found.files.iter().filter(|file| file.kind == Kind::File).take(SAMPLED / 8);
-    let of_file = SAMPLED / files.clone().count().max(1);
-    let records = files.flat_map(|file| {
-        let mut reader = RecordReader::open(&file.path, ReaderOptions::default()).ok();
-        let next = move || reader.as_mut()?.next()?.ok();
-        std::iter::from_fn(next).take(of_file)
-    });
-    records.collect()
 }
 
 impl Transform for Decode {

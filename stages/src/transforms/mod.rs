@@ -5,6 +5,7 @@ pub(crate) mod decode_frames;
 pub(crate) mod decode_video;
 mod decoding;
 pub(crate) mod mean_pool;
+mod sampled;
 pub(crate) mod shard;
 pub(crate) mod shuffle;
 mod uninformative;

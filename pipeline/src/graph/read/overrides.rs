@@ -10,6 +10,7 @@ use super::loading::Loading;
 use super::syntax::{self, Data, Entry, Node};
 use crate::graph::report::diagnostic::{Diagnostic, Place};
 use crate::graph::report::words;
+use crate::stage::survey::{InnerChange, InnerGraph};
 
 /// One `--set KEY=VALUE`, which beats what the files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,21 @@ impl Override {
     /// The text that messages point into.
     pub(crate) fn text(&self) -> String {
         format!("{}={}", self.key, self.value)
+    }
+}
+
+impl InnerGraph {
+    /// What the stage replaces and changes in the graph, each as a `--set` for it.
+    pub fn overrides(&self) -> Vec<Override> {
+        let configs = self.configs.iter().map(|(name, files)| Override::of_config(name, files));
+        configs.chain(self.changes.iter().map(InnerChange::to_override)).collect()
+    }
+}
+
+impl InnerChange {
+    /// The change as a `--set` for the inner graph.
+    pub fn to_override(&self) -> Override {
+        Override { key: format!("stages.{}.{}", self.stage, self.key), value: self.value.to_string() }
     }
 }
 

@@ -68,16 +68,29 @@ impl Report {
     /// Adds the messages about another graph, with its files. `place` is where stage `stage` of this graph names it.
     pub(crate) fn absorb(&mut self, other: &Diagnostics, place: Place, stage: &str) {
         let files = (0..).map_while(|id| other.files.get(id).ok());
-        let ids: Vec<usize> =
-            files.map(|file| self.files.add(file.name().clone(), file.source().clone())).collect();
+        let ids: Vec<usize> = files.map(|file| self.file(file.name(), file.source())).collect();
+        let label = format!("stage {} runs this graph", words::name(stage));
         for diagnostic in &other.found {
             let mut diagnostic = diagnostic.clone();
             for (place, _) in diagnostic.primary.iter_mut().chain(&mut diagnostic.secondary) {
                 place.file = ids.get(place.file).copied().unwrap_or(place.file);
             }
-            self.push(diagnostic.also(place, format!("stage {} runs this graph", words::name(stage))));
+            // A graph that cannot be opened has no place of its own.
+            if diagnostic.primary.is_none() {
+                diagnostic.primary = Some((place, label.clone()));
+                self.push(diagnostic);
+            } else {
+                self.push(diagnostic.also(place, label.clone()));
+            }
         }
         self.omitted += other.omitted;
+    }
+
+    /// The number of a file, which is added unless it is there. Graphs that share a config share its mistakes, too.
+    fn file(&mut self, name: &str, text: &str) -> usize {
+        let all = (0..).map_while(|id| self.files.get(id).ok());
+        let known = all.into_iter().position(|file| file.name() == name && file.source() == text);
+        known.unwrap_or_else(|| self.files.add(name.to_owned(), text.to_owned()))
     }
 
     /// The name that is nearest to `word`. `None` if no name is near, or if there are too many errors for the search.

@@ -57,8 +57,7 @@ impl Findings {
     }
 }
 
-/// Makes a diagnostic of what a stage type says about a stage. If the stage names a graph with mistakes, the text holds
-/// the rendered messages of that graph behind the first line.
+/// Makes a diagnostic of what a stage type says about a stage. Lines behind the first one become a note.
 pub(crate) fn told(severity: Severity, place: Place, stage: &str, message: &str) -> Diagnostic {
     told_of(severity, place, &[stage], message)
 }
