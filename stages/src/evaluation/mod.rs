@@ -2,6 +2,7 @@
 //! metrics, and run whole evaluations inside a training run.
 
 pub(crate) mod evaluate;
+mod inner;
 pub(crate) mod load_weights;
 pub(crate) mod metrics;
 pub(crate) mod predict;
