@@ -30,6 +30,8 @@ mod cli {
     mod init;
     mod inspect;
     mod inspect_values;
+    #[cfg(unix)]
+    mod limits;
     mod mistakes;
     mod own_data;
     mod paths;
