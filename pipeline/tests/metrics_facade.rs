@@ -139,4 +139,20 @@ fn readings_are_published_live_and_at_the_end() {
     let rejected =
         "framewise_stage_rejected_records_total graph=in_code stage=source type=in_code reason=broken";
     assert_eq!(table.get(rejected), Some(1.0));
+
+    // A graph that is run again, as an evaluation is, counts on from where its last run stopped.
+    let options = RunOptions { earlier: Arc::default(), ..RunOptions::default() };
+    let mut busy = 0.0;
+    for runs in [1.0, 2.0, 3.0] {
+        let mut graph = GraphBuilder::new();
+        graph.counting_source("source", 20);
+        graph.collect("sink");
+        graph.chain(&["source", "sink"], items(4));
+        let pipeline = graph.build(&options).unwrap();
+        let last = within(Duration::from_secs(60), || pipeline.run()).monitor.read();
+        busy += last.stages[1].busy;
+        assert_eq!(stage("received_items_total", "sink"), Some(runs * 20.0));
+        assert_eq!(stage("busy_seconds_total", "sink"), Some(busy));
+        assert_eq!(stage("utilization_ratio", "sink"), Some(last.shares(1).busy), "that of the last run");
+    }
 }

@@ -118,7 +118,7 @@ fn stages_that_share_one_core_are_limited_by_it() {
     assert_eq!(reason, "too_few_cores");
 }
 
-/// The first core that a process may use, which the line `Cpus_allowed_list:	0-1,3` of its status names.
+/// The first core that a process may use, which the line `Cpus_allowed_list` of its status names.
 #[cfg(target_os = "linux")]
 fn first_core(status: &Path) -> String {
     let status = std::fs::read_to_string(status).unwrap();

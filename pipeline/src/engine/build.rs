@@ -187,6 +187,7 @@ impl Builder<'_> {
             units,
             self.budget.cloned(),
             self.results.clone(),
+            self.options.earlier.clone(),
         )
     }
 

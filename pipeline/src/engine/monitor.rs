@@ -1,16 +1,14 @@
-//! The monitor of a run: its stages and its edges, from which readings are taken. Readings are published through the
-//! `metrics` facade.
+//! The monitor of a run: its stages and its edges, from which readings are taken.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge};
-
 use super::diagnosis::{self, Bottleneck, EdgeFacts, Facts, Service, StageFacts};
 use super::history::History;
 use super::reading::{EdgeReading, Reading};
 use super::remaining;
+use super::totals::Earlier;
 use super::units::Units;
 use crate::edge::budget::Budget;
 use crate::edge::channel::EdgeGauge;
@@ -45,6 +43,8 @@ struct Shared {
     /// The last reading of the run, once it has ended. Readings are taken under this lock, so none is later than the
     /// last one.
     last: Mutex<Option<Arc<Reading>>>,
+    /// What earlier runs of the graph came to.
+    earlier: Arc<Earlier>,
 }
 
 /// The least time between two looks at the queue for the cores. A look asks the system about each thread.
@@ -142,6 +142,7 @@ impl Monitor {
         UnitClocks { units, clocks }: UnitClocks,
         memory: Option<Arc<Budget>>,
         results: Arc<Results>,
+        earlier: Arc<Earlier>,
     ) -> Self {
         let history = Mutex::new(History::new(stages.len()));
         Self {
@@ -158,6 +159,7 @@ impl Monitor {
                 queue: Mutex::new(None),
                 history,
                 last: Mutex::new(None),
+                earlier,
             }),
         }
     }
@@ -311,7 +313,8 @@ impl Monitor {
     pub(crate) fn finish(&self) -> f64 {
         // No sample is taken here: every edge is empty by now, which says nothing about the run.
         let last = self.last().get_or_insert_with(|| Arc::new(self.read_now())).clone();
-        self.publish(&last);
+        self.publish(&last, &self.shared.earlier);
+        self.shared.earlier.count(&last);
         last.seconds
     }
 
@@ -322,52 +325,7 @@ impl Monitor {
         let reading = self.read();
         self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).push(&reading);
         if publish {
-            self.publish(&reading);
-        }
-    }
-
-    fn publish(&self, reading: &Reading) {
-        let bottleneck = self.bottleneck();
-        if let Some(at_most) = bottleneck.at_most {
-            gauge!("framewise_bottleneck_at_most_ratio", "graph" => self.shared.graph.clone()).set(at_most);
-        }
-        for (index, (stage, now)) in self.shared.stages.iter().zip(&reading.stages).enumerate() {
-            let labels = [
-                ("graph", self.shared.graph.clone()),
-                ("stage", stage.name.clone()),
-                ("type", stage.type_name.clone()),
-            ];
-            counter!("framewise_stage_received_items_total", &labels).absolute(now.items_in);
-            counter!("framewise_stage_sent_items_total", &labels).absolute(now.items_out);
-            counter!("framewise_stage_received_bytes_total", &labels).absolute(now.bytes_in);
-            counter!("framewise_stage_sent_bytes_total", &labels).absolute(now.bytes_out);
-            for (reason, count) in &now.rejected {
-                let [graph, name, kind] = labels.clone();
-                let labels = [graph, name, kind, ("reason", (*reason).to_owned())];
-                counter!("framewise_stage_rejected_records_total", &labels).absolute(*count);
-            }
-            // Seconds have fractions, which the facade's counters cannot hold. So they are gauges, although they only
-            // grow.
-            gauge!("framewise_stage_busy_seconds_total", &labels).set(now.busy);
-            gauge!("framewise_stage_input_wait_seconds_total", &labels).set(now.input_wait);
-            gauge!("framewise_stage_output_wait_seconds_total", &labels).set(now.output_wait);
-            gauge!("framewise_stage_utilization_ratio", &labels).set(reading.shares(index).busy);
-            gauge!("framewise_stage_ended_seconds_total", &labels).set(reading.ended(index));
-            gauge!("framewise_stage_workers", &labels).set(stage.workers as f64);
-            let limits = bottleneck.stage.as_deref() == Some(stage.name.as_str());
-            gauge!("framewise_stage_limiting", &labels).set(f64::from(u8::from(limits)));
-        }
-        for (edge, now) in self.shared.edges.iter().zip(&reading.edges) {
-            let labels = [
-                ("graph", self.shared.graph.clone()),
-                ("from", format!("{}.{}", self.shared.stages[edge.from].name, edge.output)),
-                ("to", format!("{}.{}", self.shared.stages[edge.to].name, edge.input)),
-            ];
-            gauge!("framewise_edge_capacity_items", &labels).set(now.limits.items as f64);
-            gauge!("framewise_edge_depth_items", &labels).set(now.items as f64);
-            gauge!("framewise_edge_depth_bytes", &labels).set(now.bytes as f64);
-            gauge!("framewise_edge_input_wait_seconds_total", &labels).set(now.input_wait);
-            gauge!("framewise_edge_output_wait_seconds_total", &labels).set(now.output_wait);
+            self.publish(&reading, &self.shared.earlier);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::totals::Earlier;
 use super::trace::TraceLimits;
 use crate::edge::meter::StageMeter;
 use crate::edge::stop::StopToken;
@@ -28,6 +29,9 @@ pub struct RunOptions {
     /// The meter of the stage inside which the run goes on, for a run inside another. That stage counts as alive as
     /// long as something moves in this run.
     pub inside: Option<Arc<StageMeter>>,
+    /// What earlier runs of the same graph came to, where a graph is run again and again. The totals that are published
+    /// count on from it.
+    pub earlier: Arc<Earlier>,
     /// The most that the trace of the run holds. With `None` the run is not traced.
     pub trace: Option<TraceLimits>,
 }
@@ -43,6 +47,7 @@ impl Default for RunOptions {
             observer: Arc::new(Silent),
             stop: StopToken::new(),
             inside: None,
+            earlier: Arc::default(),
             trace: None,
         }
     }

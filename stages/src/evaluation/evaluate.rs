@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
+use framewise_pipeline::engine::{Earlier, Pipeline, RunOptions, Status};
 use framewise_pipeline::graph::ResolvedGraph;
 use framewise_pipeline::prelude::*;
 use framewise_pipeline::{InnerGraph, Observer, Resources, Settings};
@@ -30,6 +30,8 @@ pub(crate) struct Evaluate {
     context: StageContext,
     /// The last state waits here: only the next packet tells whether its epoch ends with it.
     last: Option<TrainState>,
+    /// What the evaluations so far came to.
+    earlier: Arc<Earlier>,
     /// The last measurement.
     measured: Option<Arc<Measured>>,
 }
@@ -139,6 +141,7 @@ impl TransformType for Evaluate {
             every_steps: config.every_steps,
             context: context.clone(),
             last: None,
+            earlier: Arc::default(),
             measured: None,
         })
     }
@@ -253,6 +256,7 @@ impl Evaluate {
             // A failure of the inner run must not stop the stages that are to write the state.
             stop: self.context.stop.child(),
             inside: Some(self.context.meter.clone()),
+            earlier: self.earlier.clone(),
             ..RunOptions::default()
         };
         let pipeline =
