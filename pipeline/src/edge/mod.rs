@@ -12,6 +12,7 @@ pub mod meter;
 pub mod packet;
 pub mod payload;
 pub mod port;
+pub mod probe;
 pub mod progress;
 pub mod stop;
 pub mod trace;

@@ -11,6 +11,7 @@ use crate::edge::error::StageError;
 use crate::edge::meter::{Activity, StageMeter, WaitSlot};
 use crate::edge::packet::{Mark, Packet};
 use crate::edge::payload::Payload;
+use crate::edge::probe::ProbePoint;
 use crate::edge::stop::StopToken;
 
 /// An input port. A stage reads from it until [`Packet::End`].
@@ -33,6 +34,17 @@ pub struct Output<T> {
     /// this stage.
     delayed: bool,
     producer: Producer,
+    probe: Probed,
+}
+
+/// The place for a probe at an output. A probe learns that the output was dropped.
+#[derive(Debug)]
+struct Probed(Arc<ProbePoint>);
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// An edge whose consumer still listens, as far as the producer knows.
@@ -155,6 +167,7 @@ impl<T: Payload> Output<T> {
         if stop.is_tripped() {
             return Err(StageError::Stopped);
         }
+        self.probe.0.show(&packet);
         let recorded = meter.recorder().map(|recorder| (recorder, recorder.made(packet.step())));
         let mut packet = Some(packet);
         let mut next = 0;
@@ -213,6 +226,8 @@ pub(crate) struct Connection {
     pub(crate) ender: Box<dyn Ender>,
     /// The edges of the port.
     pub(crate) edges: Vec<ConnectedEdge>,
+    /// The place for a probe.
+    pub(crate) probe: Arc<ProbePoint>,
 }
 
 /// The consumer's side of one edge.
@@ -265,6 +280,8 @@ pub(crate) fn connect<T: Payload>(plan: &OutputPlan<'_>) -> Connection {
         connected.push(ConnectedEdge { input: Box::new(input), keeper, gauge, waits });
     }
     let ender = Box::new(senders);
-    let output = Output { edges: open, delayed: *delayed, producer: Producer::clone(producer) };
-    Connection { output: Box::new(output), ender, edges: connected }
+    let probe = Arc::<ProbePoint>::default();
+    let producer = Producer::clone(producer);
+    let output = Output { edges: open, delayed: *delayed, producer, probe: Probed(probe.clone()) };
+    Connection { output: Box::new(output), ender, edges: connected, probe }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::monitor::{EdgeMonitor, Monitor, StageMonitor, UnitClocks};
+use super::monitor::{EdgeMonitor, Monitor, OutputProbe, Parts, StageMonitor, UnitClocks};
 use super::options::RunOptions;
 use super::outcome::{RunError, panicked};
 use super::units::Units;
@@ -38,6 +38,7 @@ pub(super) struct Builder<'a> {
 pub(super) struct Wired {
     pub(super) stages: Vec<WiredStage>,
     pub(super) edges: Vec<EdgeMonitor>,
+    pub(super) probes: Vec<OutputProbe>,
     pub(super) units: UnitClocks,
 }
 
@@ -62,6 +63,7 @@ impl Builder<'_> {
         let mut wired = Wired {
             stages: units.units.of_stage.iter().map(unwired).collect(),
             edges: Vec::with_capacity(self.graph.edges.len()),
+            probes: Vec::new(),
             units,
         };
         for (index, stage) in self.graph.stages.iter().enumerate() {
@@ -103,6 +105,12 @@ impl Builder<'_> {
             edges: plans.collect(),
             producer,
             budget: self.budget,
+        });
+        wired.probes.push(OutputProbe {
+            stage: from.0,
+            output: port.name,
+            payload: port.payload.clone(),
+            point: connection.probe,
         });
         let sender = &mut wired.stages[from.0];
         sender.wiring.outputs.insert(port.name, connection.output);
@@ -171,6 +179,7 @@ impl Builder<'_> {
         &self,
         wired: &[WiredStage],
         edges: Vec<EdgeMonitor>,
+        probes: Vec<OutputProbe>,
         units: UnitClocks,
     ) -> Monitor {
         let stages = self.graph.stages.iter().zip(wired).map(|(stage, wired)| StageMonitor {
@@ -180,15 +189,16 @@ impl Builder<'_> {
             most_workers: self.most_workers(stage),
             meter: wired.meter.clone(),
         });
-        Monitor::new(
-            &self.graph.name,
-            stages.collect(),
+        Monitor::new(Parts {
+            graph: self.graph.name.clone(),
+            stages: stages.collect(),
             edges,
+            probes,
             units,
-            self.budget.cloned(),
-            self.results.clone(),
-            self.options.earlier.clone(),
-        )
+            memory: self.budget.cloned(),
+            results: self.results.clone(),
+            earlier: self.options.earlier.clone(),
+        })
     }
 
     /// The highest value of the key `workers` of a stage's type, if it has such a key.

@@ -10,6 +10,7 @@ pub mod monitor;
 mod options;
 pub mod outcome;
 mod pipeline;
+pub mod probes;
 mod publish;
 pub mod reading;
 mod remaining;

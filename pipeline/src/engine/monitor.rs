@@ -15,6 +15,8 @@ use crate::edge::channel::EdgeGauge;
 use crate::edge::cpu;
 use crate::edge::cycle::SharedClock;
 use crate::edge::meter::{Activity, StageMeter, StageState, WaitSlot};
+use crate::edge::payload::PayloadType;
+use crate::edge::probe::ProbePoint;
 use crate::graph::{ResolvedEdge, ResolvedGraph};
 use crate::stage::context::Results;
 
@@ -29,6 +31,7 @@ struct Shared {
     graph: String,
     stages: Vec<StageMonitor>,
     edges: Vec<EdgeMonitor>,
+    probes: Vec<OutputProbe>,
     units: Units,
     /// The clock of each unit that is a cycle.
     clocks: Vec<Option<Arc<SharedClock>>>,
@@ -134,22 +137,43 @@ pub(crate) struct UnitClocks {
     pub(crate) clocks: Vec<Option<Arc<SharedClock>>>,
 }
 
+/// An output and the place for a probe at it.
+#[derive(Debug)]
+pub(crate) struct OutputProbe {
+    /// The index of the stage.
+    pub(crate) stage: usize,
+    /// The name of the port.
+    pub(crate) output: &'static str,
+    /// What passes the port.
+    pub(crate) payload: PayloadType,
+    /// The place for a probe.
+    pub(crate) point: Arc<ProbePoint>,
+}
+
+/// What a monitor is made from.
+pub(crate) struct Parts {
+    pub(crate) graph: String,
+    pub(crate) stages: Vec<StageMonitor>,
+    pub(crate) edges: Vec<EdgeMonitor>,
+    pub(crate) probes: Vec<OutputProbe>,
+    pub(crate) units: UnitClocks,
+    pub(crate) memory: Option<Arc<Budget>>,
+    pub(crate) results: Arc<Results>,
+    /// What earlier runs of the graph came to.
+    pub(crate) earlier: Arc<Earlier>,
+}
+
 impl Monitor {
-    pub(crate) fn new(
-        graph: &str,
-        stages: Vec<StageMonitor>,
-        edges: Vec<EdgeMonitor>,
-        UnitClocks { units, clocks }: UnitClocks,
-        memory: Option<Arc<Budget>>,
-        results: Arc<Results>,
-        earlier: Arc<Earlier>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { graph, stages, edges, probes, units, memory, results, earlier } = parts;
+        let UnitClocks { units, clocks } = units;
         let history = Mutex::new(History::new(stages.len()));
         Self {
             shared: Arc::new(Shared {
-                graph: graph.into(),
+                graph,
                 stages,
                 edges,
+                probes,
                 units,
                 clocks,
                 memory,
@@ -167,6 +191,11 @@ impl Monitor {
     /// The graph's name.
     pub fn graph(&self) -> &str {
         &self.shared.graph
+    }
+
+    /// The outputs at which a probe can be put.
+    pub(super) fn probes(&self) -> &[OutputProbe] {
+        &self.shared.probes
     }
 
     /// The units of the graph, by which [`Reading::units`] is counted.

@@ -48,8 +48,8 @@ impl Pipeline {
         let results = Arc::new(Results::default());
         let budget = graph.memory.map(|cap| Arc::new(Budget::new(cap)));
         let builder = Builder { graph, registry, options, results: &results, budget: budget.as_ref() };
-        let Wired { stages, edges, units } = builder.wire();
-        let monitor = builder.monitor(&stages, edges, units);
+        let Wired { stages, edges, probes, units } = builder.wire();
+        let monitor = builder.monitor(&stages, edges, probes, units);
         let workers = builder.build_stages(stages)?;
         Ok(Self {
             workers,

@@ -11,6 +11,7 @@ mod loops;
 mod marks;
 mod memory;
 mod meters;
+mod probes;
 mod ranks;
 mod scale;
 mod stall;
