@@ -17,6 +17,7 @@
 //! The library sets the global allocator of the program that it is linked into. A program that has an allocator of its
 //! own depends on this crate with `default-features = false`.
 
+mod ask;
 mod check;
 mod cli;
 mod directories;

@@ -8,6 +8,7 @@ mod support {
     pub(crate) mod child;
     pub(crate) mod cli;
     pub(crate) mod files;
+    pub(crate) mod limited;
     pub(crate) mod records;
     pub(crate) mod resume;
     pub(crate) mod run;

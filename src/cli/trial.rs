@@ -66,11 +66,16 @@ Examples:
   framewise tap graphs/quickstart.toml decode
   framewise tap graphs/quickstart.toml loss.predictions --count 3
   framewise tap graphs/quickstart.toml optimizer.weights --count 1 --format json
+  framewise tap runs/train-1 decode
+  framewise tap 127.0.0.1:9600 decode
 
-The graph runs in a temporary directory up to that port, and nothing is written to the files and directories
-that it names. A port in the loop of training is seen while the graph trains.")]
+A graph runs in a temporary directory up to that port, and nothing is written to the files and directories
+that it names. A port in the loop of training is seen while the graph trains.
+A run that is served (run --metrics) goes on meanwhile, and nothing waits for the look: what passes while an item
+is described is left out and counted.")]
 pub(crate) struct TapArgs {
-    /// The graph, a TOML file, or `-` for standard input
+    /// The graph, a TOML file, or `-` for standard input; or a run that is served, by its directory or its address
+    #[arg(value_name = "GRAPH|RUN|ADDRESS")]
     pub(crate) graph: PathBuf,
     /// The output whose items are shown; without a port, the main output of the stage
     #[arg(value_name = "STAGE[.PORT]")]

@@ -4,6 +4,7 @@
 //! Law: the display only reads meters, so the run is the same with and without it.
 
 pub(crate) mod journal;
+pub(crate) mod packets;
 pub(crate) mod recent;
 pub(crate) mod stage_line;
 pub(crate) mod stage_table;

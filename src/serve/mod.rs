@@ -10,6 +10,7 @@ mod live;
 mod page;
 mod prometheus;
 mod routes;
+mod tap;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use framewise_pipeline::engine::monitor::Monitor;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::checkpoints::CheckpointsView;
-use super::{page, prometheus};
+use super::{page, prometheus, tap};
 use crate::observe::journal::Journal;
 use crate::observe::view::{HistoryView, NumbersView, RunView};
 
@@ -50,6 +50,7 @@ pub(super) fn routes(shown: Arc<Shown>) -> Router {
         .route("/api/graph", get(drawing))
         .route("/api/resolved", get(resolved))
         .route("/api/checkpoints", get(checkpoints))
+        .route("/api/tap/{port}/{count}", get(packets))
         .merge(page::routes())
         .fallback(|| async {
             (StatusCode::NOT_FOUND, "there is nothing here; see /, /metrics and /api/reading\n")
@@ -135,6 +136,13 @@ async fn resolved(State(shown): State<Arc<Shown>>) -> Response {
 
 async fn checkpoints(State(shown): State<Arc<Shown>>) -> Response {
     json(CheckpointsView::of(shown.graph.checkpoints.as_deref()).to_json())
+}
+
+async fn packets(State(shown): State<Arc<Shown>>, Path((port, count)): Path<(String, u64)>) -> Response {
+    match tap::look(&shown.monitor, &port, count).await {
+        Ok(text) => json(text),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 fn json(text: String) -> Response {

@@ -3,10 +3,7 @@
 //! Laws: `top` only asks, so the run is the same with and without it. All figures are those of readings, by the functions
 //! of the live display. The terminal is as it was before, whatever ends the display.
 
-mod client;
 mod draw;
-mod find;
-mod log;
 mod poll;
 mod screen;
 mod state;
@@ -17,6 +14,7 @@ use std::sync::mpsc::TryRecvError;
 use anyhow::Context as _;
 use console::Term;
 
+use crate::ask::find::{Found, find};
 use crate::cli::{Format, TopArgs};
 use crate::exit::{self, UsageError};
 use crate::observe::stage_table;
@@ -24,7 +22,6 @@ use crate::observe::view::RunView;
 use crate::shell::short;
 use crate::terminal::{self, printable};
 use crate::text::seconds;
-use find::Found;
 use state::State;
 
 /// Watches a run, or prints how it is doing at this moment.
@@ -37,7 +34,7 @@ pub(crate) fn top(args: &TopArgs) -> anyhow::Result<u8> {
         let why = "standard output is no terminal on which a display can be drawn; `framewise top --once` prints one table";
         return Err(UsageError(why.into()).into());
     }
-    let found = find::find(args.run.as_deref())?;
+    let found = find(args.run.as_deref())?;
     if args.once {
         let (json, view) = &found.first;
         let text = match args.format {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use framewise_stages::io as files;
 
-use super::client::{Client, Trouble};
-use super::find::Found;
-use super::log::Message;
+use crate::ask::client::{Client, Trouble};
+use crate::ask::find::Found;
+use crate::ask::log::Message;
 use crate::observe::view::{HistoryView, RunView};
 use crate::run::{RESULTS, STAGES};
 use crate::text::seconds;
@@ -69,7 +69,7 @@ fn watch(
         match client.log() {
             Ok(lines) => tell(News::Log(lines))?,
             Err(Trouble::Gone(_)) => break,
-            Err(Trouble::Odd(why)) => tell(News::Trouble(why))?,
+            Err(Trouble::Odd(why) | Trouble::Refused(why)) => tell(News::Trouble(why))?,
         }
         if quitted.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
@@ -82,7 +82,7 @@ fn watch(
                 tell(News::Reading(view))?;
             }
             Err(Trouble::Gone(_)) => break,
-            Err(Trouble::Odd(why)) => tell(News::Trouble(why))?,
+            Err(Trouble::Odd(why) | Trouble::Refused(why)) => tell(News::Trouble(why))?,
         }
     }
     let mut told = format!("the run has ended: nothing answers at {} any more", client.address());

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use framewise_pipeline::engine::reading::Reading;
 
-use super::log::Message;
 use super::poll::News;
+use crate::ask::log::Message;
 use crate::observe::view::RunView;
 use crate::observe::window::{Live, Window};
 

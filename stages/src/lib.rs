@@ -38,5 +38,5 @@ pub use model_kit::weights_file::InjectedWeights;
 pub use payload::Measured;
 pub use registry::registry;
 pub use run_state::resume::{Cursor, RejectedRecords, Resume};
-pub use sinks::tap::{Seen, TAP, Tapped, tapped};
+pub use sinks::tap::{Seen, TAP, Tapped, described, mark_in_words, tapped};
 pub use training::eigenvalues::apply as apply_eigenvalues;

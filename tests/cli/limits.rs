@@ -12,25 +12,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::cli::{Desk, Said, copy_graph};
+use crate::support::cli::{Desk, Said};
 use crate::support::files::make_pipe;
-use crate::support::records::{Place, Records};
+use crate::support::limited::{copying, inflating, videos};
 
 /// The bytes that a pipe takes before its writer waits, on Linux.
 const PIPE: usize = 64 << 10;
 /// The pause of the slow end of a pipe.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Videos of 100 frames of 1024 + 128 features below 16, about 115 kB each.
-fn videos(count: usize) -> Records {
-    // Mixed bits, so that a packed file is half as long as a plain one and inflating has work to do.
-    let features = |place: Place| {
-        let number = (place.video * 1_000_003 + place.frame * 1152 + place.column) as u64;
-        let mixed = (number ^ number >> 7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 60) as f32
-    };
-    Records::frame_level(count).sizes(1024, 128).frames(|_| 100).features(features)
-}
 
 /// What the result of a run says of its limit: the stage and the reason.
 fn limit(mut command: Command) -> (String, String) {
@@ -50,7 +39,7 @@ fn run(desk: &Desk, graph: &str) -> Command {
 fn a_pipe_that_is_filled_slowly_makes_its_reader_the_limit() {
     let desk = Desk::new();
     make_pipe(&desk.path("in"));
-    desk.write("copy.toml", &copy_graph("in", 1024, 128, 10));
+    desk.write("copy.toml", &copying("in"));
     let (path, bytes) = (desk.path("in"), videos(100).bytes());
     let writer = thread::spawn(move || {
         let mut pipe = File::options().write(true).open(path).unwrap();
@@ -69,8 +58,7 @@ fn a_pipe_that_is_emptied_slowly_makes_its_writer_the_limit() {
     let desk = Desk::new();
     let input = videos(100).write(&desk.path("in.tfrecord"));
     make_pipe(&desk.path("out"));
-    let graph =
-        copy_graph(&input, 1024, 128, 10).replace("copy.tfrecord", desk.path("out").to_str().unwrap());
+    let graph = copying(&input).replace("copy.tfrecord", desk.path("out").to_str().unwrap());
     desk.write("copy.toml", &graph);
     let path = desk.path("out");
     let reader = thread::spawn(move || {
@@ -85,15 +73,10 @@ fn a_pipe_that_is_emptied_slowly_makes_its_writer_the_limit() {
     assert_eq!(found, ("out".into(), "writes".into()));
 }
 
-/// Inflating takes many times as long as copying the first frame of each video.
 #[test]
 fn packed_files_make_their_reader_the_limit() {
     let desk = Desk::new();
-    let input = videos(200).gzip().write(&desk.path("in.tfrecord.gz"));
-    let graph = copy_graph(&input, 1024, 128, 10)
-        .replace("files = ", "epochs = 10\nfiles = ")
-        .replace("rgb_size = ", "max_frames = 1\nrgb_size = ");
-    desk.write("copy.toml", &graph);
+    desk.write("copy.toml", &inflating(&desk, 10));
     let (stage, reason) = limit(run(&desk, "copy.toml"));
     assert_eq!(stage, "videos");
     assert!(["computes", "too_few_cores"].contains(&reason.as_str()), "{reason}");
@@ -105,8 +88,7 @@ fn packed_files_make_their_reader_the_limit() {
 fn stages_that_share_one_core_are_limited_by_it() {
     let desk = Desk::new();
     let input = videos(300).write(&desk.path("in.tfrecord"));
-    let graph =
-        copy_graph(&input, 1024, 128, 10).replace("copy.tfrecord\"", "one.tfrecord.gz\"\ngzip = true");
+    let graph = copying(&input).replace("copy.tfrecord\"", "one.tfrecord.gz\"\ngzip = true");
     let second = graph[graph.find("[stages.out]").unwrap()..].replace("stages.out", "stages.two");
     desk.write("copy.toml", &format!("{graph}\n{}", second.replace("one.", "two.")));
     let run = run(&desk, "copy.toml");

@@ -1,9 +1,18 @@
 //! `framewise tap`: what passes an edge against what was written to the files, and what it leaves alone.
 
+#[cfg(unix)]
+use std::time::Duration;
+
 use serde_json::Value;
 
+#[cfg(unix)]
+use crate::support::child::start;
+#[cfg(unix)]
+use crate::support::cli::Said;
 use crate::support::cli::{Desk, copy_graph, graph, graph_text, names};
 use crate::support::records::Records;
+#[cfg(unix)]
+use crate::support::watched::Watched;
 
 fn tapped(desk: &Desk, args: &[&str]) -> Value {
     let said = desk.framewise(&[&["tap", "--format", "json"], args].concat()).expect(0);
@@ -94,4 +103,48 @@ fn a_stage_or_port_that_is_not_there_is_told_with_what_there_is() {
         let said = desk.framewise(&["tap", &path, port]).expect(64);
         assert!(said.err.contains(expected), "{port}: {}", said.err);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_goes_on_is_looked_at_and_loses_nothing() {
+    let mut watched = Watched::start();
+    // The look may begin at any moment, so videos come until it has seen enough.
+    let address = watched.address.clone();
+    for run in [address.as_str(), "run"] {
+        let arguments = ["tap", run, "decode", "--count", "3", "--format", "json"];
+        let mut child = start(&watched.desk, &arguments);
+        while child.try_wait().unwrap().is_none() {
+            watched.give(1);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let said = Said::of(child.wait_with_output().unwrap()).expect(0);
+        let view: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!((&view["port"], &view["waited"]), (&"decode.examples".into(), &Value::Null));
+        assert!(view["left_out"].is_u64(), "{view}");
+        let packets = view["packets"].as_array().unwrap();
+        assert_eq!(packets.len(), 3);
+        let example = Records::frame_level(1).example(0);
+        for packet in packets {
+            assert_eq!(packet["ids"], serde_json::json!(["video-0"]));
+            assert_bytes(array(packet, "rgb"), example.frames, &example.rgb);
+        }
+    }
+    // What is not there is told with what there is, and so is `--set`, which would have no effect.
+    let said = watched.desk.framewise(&["tap", &address, "decoed"]).expect(64);
+    assert!(said.err.contains("no stage `decoed`; the stages are `videos`, `decode`"), "{}", said.err);
+    let said = watched.desk.framewise(&["tap", "run", "out"]).expect(64);
+    assert!(said.err.contains("stage `out` has no output"), "{}", said.err);
+    let said = watched.desk.framewise(&["tap", "run", "decode", "--set", "stages.decode.workers=2"]);
+    assert!(said.expect(64).err.contains("--set has no effect on a run that goes on"));
+
+    watched.give(7);
+    let (desk, _) = watched.finish();
+    let results: Value = serde_json::from_str(&desk.read("run/results.json")).unwrap();
+    let stages = results["stages"].as_array().unwrap();
+    let items = |stage: usize, key: &str| stages[stage][key].as_u64().unwrap();
+    assert!(items(0, "items_out") > 13);
+    assert_eq!(items(0, "items_out"), items(2, "items_in"), "{results}");
+    let said = desk.framewise(&["tap", &address, "decode"]).expect(69);
+    assert!(said.err.contains("nothing answers at"), "{}", said.err);
 }

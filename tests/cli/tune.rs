@@ -2,17 +2,18 @@
 
 use serde_json::Value;
 
-use crate::support::cli::{Desk, graph, graph_text, names, vowels_graph};
+use crate::support::cli::{Desk, Said, graph, names, vowels_graph};
+use crate::support::limited::inflating;
 
 #[test]
 fn nothing_of_the_users_is_touched_without_write() {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("temporary")).unwrap();
-    let text = graph_text("quickstart.toml").replace("epochs = 60", "epochs = 100000");
+    let text = inflating(&desk, 1_000_000);
     desk.write("graph.toml", &text);
     let mut command = desk.command(&["tune", "graph.toml", "--seconds", "12", "--format", "json"]);
     let output = command.env("TMPDIR", desk.path("temporary")).output().unwrap();
-    let said = crate::support::cli::Said::of(output).expect(0);
+    let said = Said::of(output).expect(0);
     let tuned: Value = serde_json::from_str(&said.out).unwrap();
     let rates = tuned["before"].as_array().unwrap();
     assert!(rates.len() == 2 && rates.iter().all(|rate| rate.as_f64() > Some(0.0)), "{tuned}");
@@ -20,7 +21,7 @@ fn nothing_of_the_users_is_touched_without_write() {
     assert!(said.err.contains("as it is: "), "{}", said.err);
     assert_eq!(desk.read("graph.toml"), text);
     assert_eq!(names(&desk.path("temporary")), [""; 0]);
-    assert_eq!(names(&desk.path("")), ["graph.toml", "temporary"]);
+    assert_eq!(names(&desk.path("")), ["graph.toml", "in.tfrecord.gz", "temporary"]);
 }
 
 #[test]

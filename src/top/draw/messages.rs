@@ -7,8 +7,8 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use super::parts::printable;
+use crate::ask::log::Message;
 use crate::text::{seconds, wrap};
-use crate::top::log::Message;
 use crate::top::state::State;
 
 /// Draws the messages. Scrolling counts lines from the end.

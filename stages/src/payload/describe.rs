@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use framewise_pipeline::{Failure, Payload};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Batch, Features, ForwardPass, Lazy, LossPass, Predictions, Ranked, Record, ShardGradients, Step,
@@ -19,7 +19,7 @@ const IDS: usize = 8;
 const FIRST: usize = 5;
 
 /// What is shown of an item.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// What identifies the item: `step 3, epoch 0`, or the place of a record.
     pub item: String,
@@ -32,7 +32,7 @@ pub struct Description {
 }
 
 /// What is shown of an array.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Array {
     /// The name of the array in its item.
     pub name: String,

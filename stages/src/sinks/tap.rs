@@ -1,6 +1,7 @@
-//! A sink that describes what reaches it, for `framewise tap`. It is not in the table of stage types: the program puts it
-//! behind the port that is looked at.
+//! What passes an edge, for `framewise tap`: a sink that describes what reaches it, and the description of a single item. The
+//! sink is not in the table of stage types: the program puts it behind the port that is looked at.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -42,27 +43,43 @@ impl std::fmt::Debug for Tapped {
     }
 }
 
+/// Calls `$call::<T>(…)` with the type `T` of the payload of this name, or returns `None` for a payload that this crate does
+/// not describe. Each type that implements `Describe` has an arm.
+macro_rules! for_payload {
+    ($payload:expr, $call:ident $arguments:tt) => {
+        for_payload!(@arms $payload, $call $arguments,
+            Lazy<Record>, Lazy<Video>, Step, WeightsVersion, ForwardPass, LossPass, ShardGradients, Update, TrainState,
+            Predictions, Ranked)
+    };
+    (@arms $payload:expr, $call:ident $arguments:tt, $($type:ty),+) => {
+        match $payload {
+            $(name if name == <$type>::NAME => $call::<$type> $arguments,)+
+            _ => return None,
+        }
+    };
+}
+
 /// Adds the sink for a payload to a table of stage types. `None` for a payload that this crate does not describe.
 pub fn tapped(registry: &Registry, payload: &str, count: u64) -> Option<Tapped> {
     let (sender, seen) = channel();
-    let registry = registry.clone();
-    // One arm for each type that implements `Describe`.
-    let made = match payload {
-        Lazy::<Record>::NAME => add::<Lazy<Record>>(registry, sender, count),
-        Lazy::<Video>::NAME => add::<Lazy<Video>>(registry, sender, count),
-        Step::NAME => add::<Step>(registry, sender, count),
-        WeightsVersion::NAME => add::<WeightsVersion>(registry, sender, count),
-        ForwardPass::NAME => add::<ForwardPass>(registry, sender, count),
-        LossPass::NAME => add::<LossPass>(registry, sender, count),
-        ShardGradients::NAME => add::<ShardGradients>(registry, sender, count),
-        Update::NAME => add::<Update>(registry, sender, count),
-        TrainState::NAME => add::<TrainState>(registry, sender, count),
-        Predictions::NAME => add::<Predictions>(registry, sender, count),
-        Ranked::NAME => add::<Ranked>(registry, sender, count),
-        _ => return None,
-    };
-    let (registry, ports) = made;
+    let (registry, ports) = for_payload!(payload, add(registry.clone(), sender, count));
     Some(Tapped { registry, ports, seen })
+}
+
+/// The description of an item of the named payload. `None` for a payload that this crate does not describe, and for an item
+/// of another type.
+pub fn described(payload: &str, item: &(dyn Any + Send)) -> Option<Result<Description, Failure>> {
+    for_payload!(payload, describe(item))
+}
+
+/// A mark, in words.
+pub fn mark_in_words(mark: Mark) -> String {
+    let Mark::EpochEnd { epoch } = mark;
+    format!("end of epoch {}", words::epoch(epoch))
+}
+
+fn describe<T: Describe>(item: &(dyn Any + Send)) -> Option<Result<Description, Failure>> {
+    item.downcast_ref::<T>().map(Describe::describe)
 }
 
 fn add<T: Describe>(registry: Registry, sender: Sender<Seen>, count: u64) -> (Registry, Ports) {
@@ -122,9 +139,7 @@ impl<T: Describe> Stage for Looking<T> {
                     self.left -= 1;
                     Seen::Item(item.describe()?, item.byte_len())
                 }
-                Packet::Mark(Mark::EpochEnd { epoch }) => {
-                    Seen::Mark(format!("end of epoch {}", words::epoch(epoch)))
-                }
+                Packet::Mark(mark) => Seen::Mark(mark_in_words(mark)),
                 Packet::End => break,
             };
             if self.sender.send(seen).is_err() {

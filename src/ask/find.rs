@@ -1,4 +1,4 @@
-//! Which run `framewise top` watches: the one that the user names, or the newest that is served.
+//! Which run is asked: the one that the user names, or the newest that is served.
 //!
 //! Law: a run whose process is gone is never shown as one that lives, whatever its directory says.
 
@@ -17,12 +17,12 @@ use crate::shell::short;
 
 /// A run that answers.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) client: Client,
+pub(crate) struct Found {
+    pub(crate) client: Client,
     /// The directory of the run, if it is known.
-    pub(super) directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
     /// The first reading, as JSON and as data.
-    pub(super) first: (String, RunView),
+    pub(crate) first: (String, RunView),
 }
 
 /// What `live.json` says.
@@ -38,7 +38,7 @@ struct Live {
 ///
 /// # Errors
 /// `Unavailable` if no run answers, and `NotFound` for a name that is neither a directory nor an address.
-pub(super) fn find(wanted: Option<&str>) -> Result<Found, Failure> {
+pub(crate) fn find(wanted: Option<&str>) -> Result<Found, Failure> {
     let Some(wanted) = wanted else { return newest() };
     for directory in [PathBuf::from(wanted), Path::new(RUNS).join(wanted)] {
         if directory.is_dir() {

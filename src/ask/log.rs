@@ -4,17 +4,17 @@ use serde::Deserialize;
 
 /// The answer to `/api/log`.
 #[derive(Debug, Deserialize)]
-pub(super) struct LogView {
-    pub(super) lines: Vec<Message>,
+pub(crate) struct LogView {
+    pub(crate) lines: Vec<Message>,
 }
 
 /// A message of a run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Seconds since the run began.
-    pub(super) seconds: f64,
-    pub(super) level: String,
+    pub(crate) seconds: f64,
+    pub(crate) level: String,
     /// The stage that said it; `None` for the run itself.
-    pub(super) stage: Option<String>,
-    pub(super) text: String,
+    pub(crate) stage: Option<String>,
+    pub(crate) text: String,
 }

@@ -1,26 +1,37 @@
 //! What was seen of an edge, as text and as JSON.
 
+use std::time::Duration;
+
 use framewise_pipeline::PayloadType;
 use framewise_stages::Seen;
 use framewise_stages::payload::Description;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::table::{Column, fitted};
 use crate::terminal::printable;
 use crate::text::{self, bytes, count, plural, wrap};
 
+/// How long a run is watched for packets that do not come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What was seen of an edge.
-#[derive(Debug, Serialize)]
-pub(super) struct View {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PacketsView {
     port: String,
     payload: String,
     packets: Vec<Shown>,
+    /// Of a run that goes on: the packets that passed meanwhile and were not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
+    /// Whether the run goes on and no more packets came within [`PATIENCE`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waited: bool,
     #[serde(skip)]
     wanted: u64,
 }
 
 /// A packet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Shown {
     Item {
@@ -33,19 +44,30 @@ enum Shown {
     },
 }
 
-impl View {
-    pub(super) fn new(port: &str, payload: &PayloadType, wanted: u64) -> Self {
-        Self { port: port.to_owned(), payload: payload.to_string(), packets: Vec::new(), wanted }
+impl PacketsView {
+    pub(crate) fn new(port: &str, payload: &PayloadType, wanted: u64) -> Self {
+        let (port, payload) = (port.to_owned(), payload.to_string());
+        Self { port, payload, packets: Vec::new(), left_out: None, waited: false, wanted }
     }
 
-    pub(super) fn push(&mut self, seen: Seen) {
+    /// Says what became of a look at a run that goes on: how many packets were left out, and whether no more came in time.
+    pub(crate) fn of_a_live_run(&mut self, left_out: u64, waited: bool) {
+        (self.left_out, self.waited) = (Some(left_out), waited);
+    }
+
+    /// Sets how many items were wanted, for a view that came as JSON.
+    pub(crate) fn wanted(self, wanted: u64) -> Self {
+        Self { wanted, ..self }
+    }
+
+    pub(crate) fn push(&mut self, seen: Seen) {
         self.packets.push(match seen {
             Seen::Item(description, bytes) => Shown::Item { bytes, description },
             Seen::Mark(mark) => Shown::Mark { mark },
         });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
 
@@ -54,15 +76,15 @@ impl View {
     }
 
     /// Whether as many items were seen as are wanted.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.items() >= self.wanted
     }
 
-    pub(super) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         text::json(self)
     }
 
-    pub(super) fn text(&self, width: usize) -> String {
+    pub(crate) fn text(&self, width: usize) -> String {
         let mut out = format!("{}: {}\n", self.port, self.payload);
         let mut number = 0;
         for packet in &self.packets {
@@ -74,7 +96,16 @@ impl View {
                 }
             }
         }
-        if !self.is_complete() {
+        if let Some(left_out @ 1..) = self.left_out {
+            let text =
+                format!("{} passed meanwhile and were not looked at", plural(left_out, "other packet"));
+            out += &format!("\n{}", wrap(&text, width, 0));
+        }
+        if self.waited {
+            let seconds = PATIENCE.as_secs();
+            out +=
+                &format!("\nno more came within {seconds} seconds, after {}\n", plural(self.items(), "item"));
+        } else if !self.is_complete() {
             out += &format!("\nthe end, after {}\n", plural(self.items(), "item"));
         }
         out

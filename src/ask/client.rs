@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::observe::packets::{PATIENCE, PacketsView};
 use crate::observe::view::{HistoryView, RunView};
 
 use super::log::{LogView, Message};
@@ -24,24 +25,26 @@ const MOST: usize = 32 << 20;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Nobody listens at the address.
     Gone(String),
     /// Somebody listens, and did not answer as a run does.
     Odd(String),
+    /// The run says that it has no answer to this question, and why.
+    Refused(String),
 }
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Trouble::Gone(why) | Trouble::Odd(why) => f.write_str(why),
+            Trouble::Gone(why) | Trouble::Odd(why) | Trouble::Refused(why) => f.write_str(why),
         }
     }
 }
 
 /// A client of one run.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     /// `HOST:PORT`.
     address: String,
     runtime: Runtime,
@@ -52,32 +55,38 @@ impl Client {
     ///
     /// # Errors
     /// The system has no room for the client.
-    pub(super) fn new(address: &str) -> std::io::Result<Self> {
+    pub(crate) fn new(address: &str) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         Ok(Self { address: address.to_owned(), runtime })
     }
 
     /// The address that is asked.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// The reading of this moment, as JSON and as data.
-    pub(super) fn reading(&self) -> Result<(String, RunView), Trouble> {
+    pub(crate) fn reading(&self) -> Result<(String, RunView), Trouble> {
         let text = self.get("/api/reading")?;
         let view = self.parsed(&text)?;
         Ok((text, view))
     }
 
     /// The readings so far.
-    pub(super) fn history(&self) -> Result<HistoryView, Trouble> {
+    pub(crate) fn history(&self) -> Result<HistoryView, Trouble> {
         self.parsed(&self.get("/api/history")?)
     }
 
     /// The newest messages.
-    pub(super) fn log(&self) -> Result<Vec<Message>, Trouble> {
+    pub(crate) fn log(&self) -> Result<Vec<Message>, Trouble> {
         let LogView { lines } = self.parsed(&self.get("/api/log")?)?;
         Ok(lines)
+    }
+
+    /// What passes an output from now on, as JSON and as data. The answer comes when `count` items have passed, or when no
+    /// more do.
+    pub(crate) fn packets(&self, port: &str, count: u64) -> Result<PacketsView, Trouble> {
+        self.parsed(&self.get_within(&format!("/api/tap/{port}/{count}"), PATIENCE + LIMIT)?)
     }
 
     fn parsed<T: serde::de::DeserializeOwned>(&self, text: &str) -> Result<T, Trouble> {
@@ -87,9 +96,13 @@ impl Client {
     }
 
     fn get(&self, path: &str) -> Result<String, Trouble> {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(LIMIT, self.ask(path)).await });
+        self.get_within(path, LIMIT)
+    }
+
+    fn get_within(&self, path: &str, limit: Duration) -> Result<String, Trouble> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(limit, self.ask(path)).await });
         answer.unwrap_or_else(|_| {
-            let seconds = LIMIT.as_secs();
+            let seconds = limit.as_secs();
             Err(Trouble::Odd(format!("{} does not answer within {seconds} seconds", self.address)))
         })
     }
@@ -119,6 +132,9 @@ impl Client {
         let status = response.status();
         let body = Limited::new(response.into_body(), MOST).collect().await.map_err(|e| odd(&e))?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        if status == StatusCode::UNPROCESSABLE_ENTITY {
+            return Err(Trouble::Refused(text.trim().to_owned()));
+        }
         if status != StatusCode::OK {
             return Err(odd(&format!("{status}: {}", text.trim())));
         }
