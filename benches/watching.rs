@@ -5,7 +5,9 @@
 //! ```
 //!
 //! A watched run has `--metrics` and a client that asks for everything once a second. No run shows progress. For each
-//! graph the program prints the seconds of all runs, and the median of the ratios of neighbours.
+//! graph the program prints the ratios of neighbours and their medians: of the seconds that the stages took, and of the
+//! seconds that all threads of the process spent on cores. Where a run keeps all cores busy, the second ratio is what
+//! watching costs, and it depends far less on what else the machine does.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends there")]
 
@@ -29,37 +31,58 @@ fn main() {
     let data = root.join("tests/data/japanese_vowels/train.tfrecord");
     // Stages that do next to nothing for each item, so that the engine's own work shows.
     let text = format!(
-        "[stages.videos]\ntype = \"tfrecord_reader\"\nfiles = {data:?}\nepochs = 600\n\n\
+        "[stages.videos]\ntype = \"tfrecord_reader\"\nfiles = {data:?}\nepochs = 6000\n\n\
          [stages.decode]\ntype = \"yt8m_decode\"\nfrom = \"videos\"\nrgb_size = 12\naudio_size = 12\nclasses = 9\n\n\
          [stages.shuffle]\ntype = \"shuffle\"\nfrom = \"decode\"\nbuffer = 64\n\n\
          [stages.out]\ntype = \"tfrecord_writer\"\nfrom = \"shuffle\"\npath = \"copy.tfrecord\"\n"
     );
     std::fs::write(&chain, text).unwrap();
-    let quickstart = root.join("graphs/quickstart.toml");
-    for (name, graph) in
-        [("a chain that passes items on", &chain), ("training, graphs/quickstart.toml", &quickstart)]
-    {
-        println!("{name}: seconds alone, seconds watched, ratio");
-        let mut ratios = Vec::new();
+    // Ten times as long as the quickstart, so that the beginning and the end of a run hardly count.
+    let training = root.join("graphs/quickstart.toml");
+    let longer = ["--set", "stages.videos.epochs=600"];
+    for (name, graph, set) in [
+        ("a chain that passes items on", &chain, &[][..]),
+        ("training, graphs/quickstart.toml", &training, &longer[..]),
+    ] {
+        println!("{name}: seconds alone, ratio watched; seconds on cores alone, ratio watched");
+        let (mut wall, mut cpu) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             // Every second pair is turned round, so that a drift of the machine hits both alike.
             let first = pair % 2 == 0;
-            let one = run(graph, desk.path(), !first);
-            let other = run(graph, desk.path(), first);
+            let one = run(graph, set, desk.path(), !first);
+            let other = run(graph, set, desk.path(), first);
             let (alone, watched) = if first { (one, other) } else { (other, one) };
-            println!("  {alone:.3}  {watched:.3}  {:.4}", watched / alone);
-            ratios.push(watched / alone);
+            wall.push(watched.0 / alone.0);
+            cpu.push(watched.1 / alone.1);
+            println!(
+                "  {:.3}  {:.4}  {:.3}  {:.4}",
+                alone.0,
+                watched.0 / alone.0,
+                alone.1,
+                watched.1 / alone.1
+            );
         }
-        ratios.sort_by(f64::total_cmp);
-        println!("  median ratio {:.4} of {pairs} pairs", ratios[ratios.len() / 2]);
+        println!("  medians of {pairs} pairs: {}, {}", spread(wall), spread(cpu));
     }
 }
 
-/// Runs a graph and returns the seconds that its stages took.
-fn run(graph: &Path, desk: &Path, watched: bool) -> f64 {
+/// The median with the quartiles.
+fn spread(mut ratios: Vec<f64>) -> String {
+    ratios.sort_by(f64::total_cmp);
+    let at = |part: usize| ratios[(ratios.len() - 1) * part / 4];
+    format!("{:.4} ({:.4} to {:.4})", at(2), at(1), at(3))
+}
+
+/// Runs a graph. Returns the seconds that its stages took, and those that the process spent on cores meanwhile.
+fn run(graph: &Path, set: &[&str], desk: &Path, watched: bool) -> (f64, f64) {
     let directory = tempfile::tempdir_in(desk).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewise"));
-    command.arg("run").arg(graph).args(["--quiet", "--format", "json", "--run-dir"]).arg(directory.path());
+    command
+        .arg("run")
+        .arg(graph)
+        .args(set)
+        .args(["--quiet", "--format", "json", "--run-dir"])
+        .arg(directory.path());
     if watched {
         command.args(["--metrics", "127.0.0.1:0"]);
     }
@@ -85,7 +108,10 @@ fn run(graph: &Path, desk: &Path, watched: bool) -> f64 {
         result.join().unwrap()
     });
     assert!(child.wait().unwrap().success());
-    serde_json::from_str::<Value>(&answer).unwrap()["wall_seconds"].as_f64().unwrap()
+    let wall = serde_json::from_str::<Value>(&answer).unwrap()["wall_seconds"].as_f64().unwrap();
+    let table = std::fs::read_to_string(directory.path().join("stages.json")).unwrap();
+    let table: Value = serde_json::from_str(&table).unwrap();
+    (wall, table["cpu_seconds"].as_f64().expect("the system tells the time on cores"))
 }
 
 /// Asks for a page. At the end of a run the server is gone, which is no failure.
