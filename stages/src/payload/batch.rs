@@ -153,7 +153,7 @@ mod tests {
                 }
             }
             // An emptied batch takes the same kind of videos again, and the other kind too.
-            let mut next = Batch { features: whole.features.emptied(), ..Batch::default() };
+            let mut next = Batch { features: whole.features.emptied((7, 0)), ..Batch::default() };
             next.push(videos[1].clone()).unwrap();
             assert_eq!(next, pack(&videos[1..2]));
         }
@@ -167,7 +167,7 @@ mod tests {
             let before = batch.clone();
             assert!(batch.push(second.clone()).is_err());
             assert_eq!(batch, before);
-            let mut emptied = Batch { features: batch.features.emptied(), ..Batch::default() };
+            let mut emptied = Batch { features: batch.features.emptied((0, 3)), ..Batch::default() };
             emptied.push(second).unwrap();
             assert_eq!(emptied.videos(), 1);
         }

@@ -87,16 +87,24 @@ impl Features {
         }
     }
 
-    /// Empty features of the same kind, with room for as many videos.
-    pub fn emptied(&self) -> Self {
+    /// The numbers of visual and of audio values.
+    pub fn values(&self) -> (usize, usize) {
         match self {
-            Self::Frames { lengths, rgb, audio } => Self::Frames {
+            Self::Frames { rgb, audio, .. } => (rgb.len(), audio.len()),
+            Self::Means { rgb, audio } => (rgb.len(), audio.len()),
+        }
+    }
+
+    /// Empty features of the same kind, with room for so many visual and audio values.
+    pub fn emptied(&self, (rgb, audio): (usize, usize)) -> Self {
+        match self {
+            Self::Frames { lengths, .. } => Self::Frames {
                 lengths: Vec::with_capacity(lengths.len()),
-                rgb: Vec::with_capacity(rgb.len()),
-                audio: Vec::with_capacity(audio.len()),
+                rgb: Vec::with_capacity(rgb),
+                audio: Vec::with_capacity(audio),
             },
-            Self::Means { rgb, audio } => {
-                Self::Means { rgb: Vec::with_capacity(rgb.len()), audio: Vec::with_capacity(audio.len()) }
+            Self::Means { .. } => {
+                Self::Means { rgb: Vec::with_capacity(rgb), audio: Vec::with_capacity(audio) }
             }
         }
     }

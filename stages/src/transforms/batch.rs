@@ -20,6 +20,8 @@ use crate::words::{self, plural};
 pub(crate) struct BatchVideos {
     config: Config,
     batch: Batch,
+    /// The most visual and audio values of a batch so far.
+    largest: (usize, usize),
     /// The number of batches sent so far, over all epochs.
     sent: u64,
     epoch: u64,
@@ -85,6 +87,7 @@ impl TransformType for BatchVideos {
         Ok(Self {
             config,
             batch: Batch::default(),
+            largest: (0, 0),
             sent: start.step,
             epoch: start.epoch,
             progress: EpochProgress { steps: start.epoch_steps, samples: start.epoch_samples, furthest: 0 },
@@ -171,8 +174,11 @@ impl BatchVideos {
     }
 
     fn send(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
-        // The next batch is about as large, so its buffers are allocated at once.
-        let next = Batch { features: self.batch.features.emptied(), ..Batch::default() };
+        // The next batch is about as large, so its buffers are allocated at once. With the room of the largest one so far,
+        // they hardly ever grow, which would copy all that is in them. Room that is not used takes no memory.
+        let (rgb, audio) = self.batch.features.values();
+        self.largest = (self.largest.0.max(rgb), self.largest.1.max(audio));
+        let next = Batch { features: self.batch.features.emptied(self.largest), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         self.progress.steps += 1;
         self.progress.samples += batch.videos() as u64;
