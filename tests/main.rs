@@ -85,6 +85,7 @@ mod records {
     mod made;
     mod messages;
     mod packed;
+    mod side_by_side;
     #[cfg(unix)]
     mod streams;
     mod uninformative;

@@ -18,7 +18,9 @@ fn capacities_and_workers_do_not_change_a_training_run() {
         {
             overrides.push(format!("stages.{stage}.capacity={capacity}"));
         }
-        overrides.push(format!("stages.decode.workers={workers}"));
+        for stage in ["videos", "decode"] {
+            overrides.push(format!("stages.{stage}.workers={workers}"));
+        }
         let run_dir = dir.path().join(format!("run-{capacity}"));
         let outcome = run_named("quickstart.toml", &overrides, &run_dir);
         let result = (checkpoint_bytes(&run_dir), format!("{:?}", outcome.results));

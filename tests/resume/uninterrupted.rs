@@ -102,7 +102,7 @@ fn twice_in_a_row_with_other_workers_capacities_and_devices() {
         let stages =
             ["videos", "decode", "shuffle", "batch", "shard", "forward", "loss", "optimizer", "evaluate"];
         let mut set: Vec<_> = stages.map(|stage| format!("stages.{stage}.capacity={capacity}")).to_vec();
-        set.push(format!("stages.decode.workers={workers}"));
+        set.extend(["videos", "decode"].map(|stage| format!("stages.{stage}.workers={workers}")));
         set.extend(["forward", "optimizer"].map(|stage| format!("stages.{stage}.devices={devices}")));
         set
     };

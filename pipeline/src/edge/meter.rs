@@ -35,6 +35,8 @@ pub struct StageMeter {
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     progress: Progress,
+    /// The most workers that are of use to the stage. The greatest number stands for any.
+    useful_workers: AtomicU64,
 }
 
 /// What the thread is doing now and since when, and the time that it spent on each activity before.
@@ -194,7 +196,19 @@ impl StageMeter {
             rejected: Mutex::new(BTreeMap::new()),
             counts: Mutex::new(BTreeMap::new()),
             progress: Progress::unknown(),
+            useful_workers: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Says that more than so many workers are of no use to the stage, for example because there are no more files. The
+    /// diagnosis then advises no more.
+    pub fn limit_useful_workers(&self, most: u64) {
+        self.useful_workers.store(most, Ordering::Relaxed);
+    }
+
+    /// The most workers that are of use to the stage, if the stage says so.
+    pub(crate) fn useful_workers(&self) -> u64 {
+        self.useful_workers.load(Ordering::Relaxed)
     }
 
     /// Makes a place for the waits at one end of an edge: `InputWait` for the consumer's end, `OutputWait` for the

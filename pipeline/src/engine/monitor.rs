@@ -375,7 +375,7 @@ impl Monitor {
         let stages = self.shared.stages.iter().map(|stage| StageFacts {
             name: &stage.name,
             workers: stage.workers,
-            most_workers: stage.most_workers,
+            most_workers: stage.most_workers.map(|most| most.min(stage.meter.useful_workers())),
         });
         let edges = self.shared.edges.iter().map(|edge| EdgeFacts { from: edge.from, to: edge.to });
         body(&Facts {

@@ -1,5 +1,6 @@
 //! The sources: stages without inputs, which read files or make data.
 
 mod input_files;
+mod read_ahead;
 pub(crate) mod synthetic_videos;
 pub(crate) mod tfrecord_reader;

@@ -19,6 +19,7 @@ use crate::run_state::ledger::{Known, Ledger};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::{Resume, Start};
 use crate::sources::input_files;
+use crate::sources::read_ahead::{self, ReadAhead};
 use crate::tfrecord::{ReadError, ReaderOptions, RecordReader};
 use crate::words::{count, plural};
 
@@ -39,6 +40,10 @@ pub(crate) struct Config {
     /// Reads the files of each epoch in an order drawn from (seed, epoch).
     #[key(default = false)]
     shuffle_files: bool,
+    /// The number of files that are read and unpacked side by side, each by a thread of its own. The order of the records
+    /// is kept whatever their number.
+    #[key(range = 1..=256, default = 1, unit = "threads", free)]
+    workers: usize,
     #[key(flatten)]
     options: ReaderOptions,
     #[key(flatten)]
@@ -74,7 +79,8 @@ impl StageType for TfrecordReader {
     const NAME: &'static str = "tfrecord_reader";
     const DOC: &'static str = "Reads TFRecord files, plain or compressed by GZIP, ZLIB or Zstandard (told by \
                                content). Every record keeps its file, index and byte offset, so that later errors can \
-                               name them. Files are read one after another in the order listed, globs sorted.";
+                               name them. Files are sent one after another in the order listed, globs sorted; `workers` reads \
+                               them side by side.";
     type Config = Config;
 
     fn ports(_config: &Config) -> Ports {
@@ -96,8 +102,14 @@ impl StageType for TfrecordReader {
         let exact = counted.as_ref().is_some_and(|counted| counted.exact);
         let bytes = counted.map(|counted| counted.mean_bytes);
         let flow = Flow { items, exact, bytes, epochs: Some(config.epochs), ..Flow::default() };
-        let estimate =
-            Estimate::default().holds("a record and the read buffer", bytes.map(|bytes| bytes + READ_BUFFER));
+        let estimate = match config.workers as u64 {
+            1 => Estimate::default()
+                .holds("a record and the read buffer", bytes.map(|bytes| bytes + READ_BUFFER)),
+            workers => {
+                let held = |bytes| read_ahead::held(workers, bytes) + workers * READ_BUFFER;
+                Estimate::default().holds("records read ahead and the read buffers", bytes.map(held))
+            }
+        };
         Some(estimate.sends("records", flow))
     }
 
@@ -110,6 +122,7 @@ impl StageType for TfrecordReader {
         check_repeated(&files, &kinds, config.epochs, context)?;
         let ledger = Ledger::of(context)?;
         ledger.add_source(context, &files)?;
+        context.meter.limit_useful_workers(files.len() as u64);
         let lengths = lengths(&kinds).unwrap_or_default();
         Ok(Box::new(Reader {
             epoch_bytes: lengths.iter().sum(),
@@ -144,11 +157,7 @@ impl Stage for Reader {
             } else {
                 (0..self.files.len()).collect()
             };
-            for index in order {
-                let file = self.files[index].clone();
-                self.read_file(&file)?;
-                self.read += self.lengths.get(index).copied().unwrap_or_default();
-            }
+            self.read_files(&order)?;
             self.unread = 0;
             if !self.sent {
                 return Err(self.nothing().into());
@@ -181,6 +190,35 @@ impl Reader {
         })
     }
 
+    /// Reads the files of an epoch, which are given by their indices.
+    fn read_files(&mut self, order: &[usize]) -> Result<(), StageError> {
+        let mut files = order.iter();
+        // What is sent unread is passed over in order, so the threads begin behind it.
+        while self.config.workers == 1 || self.unread > 0 {
+            let Some(&index) = files.next() else { return Ok(()) };
+            let file = self.files[index].clone();
+            self.read_file(&file)?;
+            self.file_is_over(index);
+        }
+        let paths: Vec<PathBuf> = files.clone().map(|&index| self.files[index].clone()).collect();
+        let mut ahead = ReadAhead::start(paths, &self.config.options, self.config.workers)?;
+        for &index in files {
+            let path = self.files[index].clone();
+            let mut file = ahead.next_file()?;
+            self.context.message(Level::Debug, format!("reading {}", path.display()));
+            while let Some(read) = file.next()? {
+                self.take(read.next, &path)?;
+                self.tell_progress(read.stored_position);
+            }
+            self.file_is_over(index);
+        }
+        Ok(())
+    }
+
+    fn file_is_over(&mut self, index: usize) {
+        self.read += self.lengths.get(index).copied().unwrap_or_default();
+    }
+
     fn read_file(&mut self, path: &Path) -> Result<(), StageError> {
         let mut reader =
             RecordReader::open(path, self.config.options.clone()).map_err(|e| open_failure(path, e))?;
@@ -189,25 +227,31 @@ impl Reader {
             self.replay(&mut reader)?;
         }
         while let Some(next) = reader.next() {
-            let position = self.position;
-            self.position += 1;
-            match next {
-                Ok(record) => {
-                    self.output.send(Lazy::ready(position, record))?;
-                    self.sent = true;
-                }
-                Err(ReadError::Bad(error)) => self.rejects.reject(error, self.epoch, position)?,
-                Err(error) => return Err(open_failure(path, error).into()),
+            self.take(next, path)?;
+            self.tell_progress(reader.stored_position());
+        }
+        Ok(())
+    }
+
+    /// Sends a record on, or treats the error in its place.
+    fn take(&mut self, next: Result<Record, ReadError>, path: &Path) -> Result<(), StageError> {
+        let position = self.position;
+        self.position += 1;
+        match next {
+            Ok(record) => {
+                self.output.send(Lazy::ready(position, record))?;
+                self.sent = true;
             }
-            self.tell_progress(&reader);
+            Err(ReadError::Bad(error)) => self.rejects.reject(error, self.epoch, position)?,
+            Err(error) => return Err(open_failure(path, error).into()),
         }
         Ok(())
     }
 
     /// Says how far the stage is, in bytes of all files over all epochs.
-    fn tell_progress(&self, reader: &RecordReader) {
+    fn tell_progress(&self, stored_position: u64) {
         if self.epoch_bytes > 0 {
-            let read = (self.read + reader.stored_position()) as f64 / self.epoch_bytes as f64;
+            let read = (self.read + stored_position) as f64 / self.epoch_bytes as f64;
             let epochs = self.epoch as f64 + read.min(1.0);
             self.context.meter.progressed(epochs / self.config.epochs as f64);
         }
@@ -219,7 +263,7 @@ impl Reader {
         let load: Loader<Record> = Arc::new(move |origin| load(origin, &options));
         while self.unread > 0 {
             let origin = reader.origin();
-            self.tell_progress(reader);
+            self.tell_progress(reader.stored_position());
             if let Some(reason) = self.rejects.known(&origin) {
                 self.rejects.reject_again(reason);
                 self.position += 1;
