@@ -12,3 +12,4 @@ mod outputs;
 mod precedence;
 mod sets;
 mod syntax;
+mod values;
