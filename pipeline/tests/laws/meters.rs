@@ -83,15 +83,16 @@ fn waiting_is_booked_on_the_side_that_is_waited_for() {
     let of = |stage| reading(&outcome.monitor, stage);
     let slow = of("b");
     assert!(slow.busy >= 0.4, "200 sleeps of 2 ms are busy time: {slow:?}");
-    // The stages before the limiting one wait for room: all items but the first few meet a full edge.
+    // The stages before the limiting one wait for room: all items but the first few meet a full edge. Half of the time is
+    // enough for that, because on a busy machine a stage also waits for a core.
     for stage in ["source", "a"] {
         let now = of(stage);
-        assert!(now.output_wait > 0.8 * now.wall(), "{stage}: {now:?}");
+        assert!(now.output_wait > 0.5 * now.wall(), "{stage}: {now:?}");
     }
     // The stages after it wait for items.
     for stage in ["c", "sink"] {
         let now = of(stage);
-        assert!(now.input_wait > 0.8 * now.wall(), "{stage}: {now:?}");
+        assert!(now.input_wait > 0.5 * now.wall(), "{stage}: {now:?}");
     }
 }
 
@@ -114,11 +115,12 @@ fn check(monitor: &Monitor, reading: &Reading) {
 
 #[test]
 fn shares_are_of_the_time_of_the_run_and_a_stage_that_is_through_has_ended() {
-    // The source is through at once, because there is room for everything that it sends.
+    // The source is through at once, because there is room for everything that it sends. The run takes so long that what
+    // a thread waits for a core on a busy machine is a small part of it.
     let mut graph = GraphBuilder::new();
     graph.counting_source("source", 20);
     let bodies = Bodies::default();
-    sleeper(&mut graph, "slow", Duration::from_millis(10), &bodies);
+    sleeper(&mut graph, "slow", Duration::from_millis(40), &bodies);
     graph.collect("sink");
     graph.chain(&["source", "slow", "sink"], items(20));
     let outcome = within(LIMIT, || graph.run());
@@ -126,9 +128,9 @@ fn shares_are_of_the_time_of_the_run_and_a_stage_that_is_through_has_ended() {
     assert_eq!(last.seconds, outcome.wall_seconds, "the time of the run is that of its last reading");
     check(&outcome.monitor, &last);
     let [source, slow, sink] = [0, 1, 2].map(|stage| last.shares(stage));
-    assert!(source.ended > 0.8 && source.busy < 0.2, "{source:?}");
-    assert!(slow.busy > 0.8 && slow.ended < 0.2, "{slow:?}");
-    assert!(sink.input_wait > 0.8, "{sink:?}");
+    assert!(source.ended > 0.5 && source.busy < 0.5, "{source:?}");
+    assert!(slow.busy > 0.5 && slow.ended < 0.5, "{slow:?}");
+    assert!(sink.input_wait > 0.5, "{sink:?}");
     // After the run nothing changes any more.
     thread::sleep(Duration::from_millis(20));
     assert_eq!(*outcome.monitor.read(), *last);
