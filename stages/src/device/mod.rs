@@ -71,13 +71,15 @@ impl Devices {
         open(&self.names)
     }
 
-    /// Opens the first device.
+    /// Opens every device, in the order given, each with its name.
     ///
     /// # Errors
     /// As [`open`]; `Config` without a name, which [`Devices::check`] refuses.
-    pub fn open_first(&self) -> Result<Device, Failure> {
-        let first = open(self.names.get(..1).unwrap_or_default())?.pop();
-        first.ok_or_else(|| Failure::config("`devices` names no device"))
+    pub fn open_named(&self) -> Result<Vec<(String, Device)>, Failure> {
+        if self.names.is_empty() {
+            return Err(Failure::config("`devices` names no device"));
+        }
+        Ok(self.names.iter().cloned().zip(self.open()?).collect())
     }
 }
 
