@@ -40,6 +40,13 @@ impl Team {
         Self { members: members.collect() }
     }
 
+    /// This team, with each member in a memory of its own, as GPUs have one.
+    #[cfg(test)]
+    pub(crate) fn apart(mut self) -> Self {
+        self.members.iter_mut().enumerate().for_each(|(memory, member)| member.memory = memory);
+        self
+    }
+
     /// The members, by rank.
     pub fn members(&self) -> &[Member] {
         &self.members

@@ -212,3 +212,6 @@ impl Divided {
         Ok((weights, moments.slices.into_iter().map(Some).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use framewise_pipeline::prelude::*;
 use serde_json::Value;
 
 use crate::failure::compute_failure;
+use crate::model_kit::division::joined_moments;
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
 use crate::payload::TrainState;
@@ -182,10 +183,11 @@ impl StageType for CheckpointStage {
         survey
     }
 
-    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let states = flows.of("states");
         let estimate = Estimate::default()
             .holds("the state to be written", states.bytes)
+            .holds("moments put together of slices", joined_moments(site.upstream))
             .holds("buffers for writing", WRITE_BUFFERS);
         let Some(written) = config.written(states) else { return Some(estimate) };
         let kept = (config.keep_last as u64).saturating_add(u64::from(config.best.is_some()));

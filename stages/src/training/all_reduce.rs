@@ -9,13 +9,16 @@ use framewise_pipeline::prelude::*;
 use crate::collective::{Cut, LIMIT, Team};
 use crate::device::{Devices, place};
 use crate::failure::collective_failure;
+use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
 use crate::optim;
 use crate::payload::{ShardGradients, Update};
+use crate::training::traffic::Traffic;
 
 /// The stage type `all_reduce`.
 pub(crate) struct AllReduce {
     team: Team,
+    traffic: Traffic,
     /// The cut of the gradients seen so far.
     cut: Option<Arc<Cut>>,
 }
@@ -44,16 +47,26 @@ impl TransformType for AllReduce {
         config.devices.survey()
     }
 
-    fn estimate(_config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+        let (shards, names) = (estimates::shards(site.upstream), config.devices.names());
+        let mean = "the mean gradient";
+        let estimate = match Division::of_model(site.upstream, names) {
+            None => Estimate::default().holds(mean, None),
+            Some(division) => {
+                let estimate = division.takes_gradients(shards as usize, Estimate::default());
+                // The mean over one shard is that shard's gradient, of which a GPU holds a copy of its slice where the
+                // shard is on another one.
+                let is_seen_in_place = shards == 1 && (names.len() == 1 || !config.devices.need_a_gpu());
+                if is_seen_in_place { estimate.holds(mean, 0) } else { division.holds(mean, 1, estimate) }
+            }
+        };
         let bytes = estimates::parameter_bytes(site.upstream);
-        // The mean over one shard is that shard's gradient.
-        let held = if estimates::shards(site.upstream) == 1 { Some(0) } else { bytes };
-        let estimate = Estimate::default().holds("the mean gradient", held);
         Some(estimate.sends("gradients", estimates::one_for_one(flows, "gradients", bytes)))
     }
 
-    fn new(config: Config, _context: &StageContext) -> Result<Self, Failure> {
-        Ok(Self { team: Team::local(&config.devices.open_named()?, LIMIT), cut: None })
+    fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
+        let team = Team::local(&config.devices.open_named()?, LIMIT);
+        Ok(Self { traffic: Traffic::new(&team, context), team, cut: None })
     }
 }
 
@@ -69,6 +82,7 @@ impl Transform for AllReduce {
         let mean = optim::reduce_scatter(&self.team, &cut, &parts, held_by);
         let mean = mean.map_err(|e| collective_failure(&format!("all_reduce of step {}", step.step), &e))?;
         self.cut = Some(cut);
+        self.traffic.step(&self.team);
         out.emit(Update {
             step: step.step,
             epoch: step.epoch,
@@ -79,5 +93,10 @@ impl Transform for AllReduce {
             batches: step.shards.iter().map(|s| s.batch.clone()).collect(),
             losses: step.shards.into_iter().map(|s| s.loss).collect(),
         })
+    }
+
+    fn at_end(&mut self, _out: &mut Emitter<'_, Update>) -> Result<(), StageError> {
+        self.traffic.tell();
+        Ok(())
     }
 }

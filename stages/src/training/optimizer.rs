@@ -18,6 +18,7 @@ use crate::collective::{Cut, LIMIT, Team};
 use crate::device::Devices;
 use crate::failure::{collective_failure, compute_failure};
 use crate::model::{Model, Weights};
+use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
 use crate::model_kit::keys::{ModelKeys, SCALED, l2_parameters_by_model};
 use crate::model_kit::kind::MODEL;
@@ -25,6 +26,7 @@ use crate::optim::{Adam, AdamConfig, Divided, ScheduleKeys};
 use crate::payload::{TrainState, Update, WeightsVersion};
 use crate::run_state::resume::Resume;
 use crate::training::nonfinite::Policy;
+use crate::training::traffic::Traffic;
 use crate::training::{eigenvalues, init_from};
 use crate::words::{self, plural};
 use updates::Optimizing;
@@ -145,19 +147,37 @@ impl StageType for Optimizer {
         survey
     }
 
-    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let model = config.model.model().ok()?;
         let size =
             |shape: &[usize]| shape.iter().map(|n| *n as u64).product::<u64>() * estimates::FLOAT_BYTES;
         let parameters: u64 = model.parameters().iter().map(|parameter| size(&parameter.shape)).sum();
-        let weights = parameters + model.buffers().iter().map(|buffer| size(&buffer.shape)).sum::<u64>();
-        let (state, device) =
-            (weights + 2 * parameters, config.devices.names().first().and_then(|name| estimates::gpu(name)));
-        let estimate = Estimate::default()
-            .holds_on("weights", weights, device)
-            .holds_on("Adam's moments", 2 * parameters, device)
-            .holds_on("weights and moments of the next step", state, device)
-            .counts("parameters", parameters / estimates::FLOAT_BYTES);
+        let buffers = model.buffers().iter().map(|buffer| size(&buffer.shape)).sum::<u64>();
+        let weights = parameters + buffers;
+        let state = weights + 2 * parameters;
+        let names = config.devices.names();
+        let shapes = model.parameters().into_iter().map(|parameter| parameter.shape.into());
+        let division = Division::new(shapes, names);
+        let mut estimate = Estimate::default().counts("parameters", parameters / estimates::FLOAT_BYTES);
+        let mut memories: Vec<Option<&str>> = Vec::new();
+        for memory in names.iter().map(|name| estimates::gpu(name)) {
+            if !memories.contains(&memory) {
+                memories.push(memory);
+                estimate = estimate.holds_on("weights", weights, memory);
+                estimate = estimate.holds_on("weights of the next step", weights, memory);
+            }
+        }
+        estimate = division.holds("Adam's moments", 2, estimate);
+        estimate = division.holds("Adam's moments of the next step", 2, estimate);
+        // Where the forward pass is computed on other devices, they get a copy.
+        let forward = estimates::forward(site.upstream).map(estimates::device_names).unwrap_or_default();
+        for gpu in forward.iter().filter_map(|name| estimates::gpu(name)) {
+            if !memories.contains(&Some(gpu)) {
+                memories.push(Some(gpu));
+                estimate = estimate.holds_on("weights for the forward pass", weights, Some(gpu));
+            }
+        }
+        let estimate = division.takes_weights(buffers, estimate);
         // The newest version in an edge is the one that this stage holds itself.
         let flow =
             |bytes| Flow { newest_is_held: true, ..estimates::one_for_one(flows, "gradients", Some(bytes)) };
@@ -187,6 +207,7 @@ impl StageType for Optimizer {
         let count = current.weights().parameter_count();
         context.message(Level::Info, format!("{} trainable parameters", words::count(count as u64)));
         Ok(Box::new(Optimizing {
+            traffic: Traffic::new(divided.team(), context),
             divided,
             schedule: config.schedule.into(),
             model,

@@ -11,10 +11,12 @@ use crate::model::{BatchMoments, Model};
 use crate::optim::{Divided, Memory, Schedule, Version, all_finite};
 use crate::payload::{TrainState, Update, WeightsVersion};
 use crate::training::nonfinite::{self, Policy};
+use crate::training::traffic::Traffic;
 
 /// The running stage.
 pub(super) struct Optimizing {
     pub(super) divided: Divided,
+    pub(super) traffic: Traffic,
     pub(super) schedule: Schedule,
     pub(super) model: Arc<dyn Model>,
     pub(super) current: Version,
@@ -54,7 +56,10 @@ impl Stage for Optimizing {
             match self.gradients.recv()? {
                 Packet::Item(update) => self.step(update)?,
                 Packet::Mark(mark) => self.states.mark(mark)?,
-                Packet::End => return Ok(()),
+                Packet::End => {
+                    self.traffic.tell();
+                    return Ok(());
+                }
             }
         }
     }
@@ -123,6 +128,7 @@ impl Optimizing {
         let buffers = self.model.fold_moments(self.current.weights(), &shards)?;
         let (next, finite) =
             self.divided.update(&self.current, &update.gradients, &buffers, learning_rate, recycled)?;
+        self.traffic.step(self.divided.team());
         let finite = finite && all_finite(&buffers)?;
         Ok(if finite { Attempt::Finite(next) } else { Attempt::NotFinite(Some(next)) })
     }
