@@ -10,9 +10,9 @@ use framewise_pipeline::{ErrorKind, Failure, Keys, Remark, Survey};
 /// The key `devices`, which places a stage's work.
 #[derive(Keys)]
 pub struct Devices {
-    /// Where the shards are computed: `cpu` or `cuda:N`, one entry per device; shards are spread over them in
-    /// contiguous parts. Devices only place the work: results do not depend on how many there are. `cuda` needs a
-    /// build with the feature of that name.
+    /// Where the work is done: `cpu` or `cuda:N`, one entry per device. Shards are spread over them in contiguous parts;
+    /// `all_reduce` and `optimizer`, which need the same list, spread slices of the parameters. Devices only place the
+    /// work: results do not depend on how many there are. `cuda` needs a build with the feature of that name.
     #[key(name = "devices", default = ["cpu"], free)]
     names: Vec<String>,
 }
