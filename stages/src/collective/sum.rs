@@ -21,17 +21,26 @@ pub(super) fn slice_of_sum(
     if shards.windows(2).any(|pair| pair[0].shard >= pair[1].shard) {
         candle_core::bail!("the gradients of a shard were given twice");
     }
-    let weights: Vec<f64> = shards.iter().map(|shard| shard.weight).collect();
-    let sum = |span: &Span| {
-        let parts = shards.iter().map(|shard| fetch(span, &shard.tensors[span.tensor], device));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        match (parts.as_slice(), weights.as_slice()) {
-            ([], _) => candle_core::bail!("no shards to add"),
-            ([only], [1.0]) => Ok(only.clone()),
-            _ => weighted(&parts, &weights),
-        }
-    };
-    cut.spans(slice).iter().map(sum).collect()
+    cut.spans(slice).iter().map(|span| sum(span, shards, device)).collect()
+}
+
+fn sum(span: &Span, shards: &[&ShardTensors], device: &Device) -> Result<Tensor> {
+    let part = |shard: &&ShardTensors| fetch(span, &shard.tensors[span.tensor], device);
+    let Some((first, others)) = shards.split_first() else { candle_core::bail!("no shards to add") };
+    if others.is_empty() && first.weight == 1.0 {
+        return part(first);
+    }
+    if Backend::of(device) == Backend::FusedCpu {
+        let parts = shards.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let weights: Vec<f64> = shards.iter().map(|shard| shard.weight).collect();
+        return weighted_sum(&parts, &weights);
+    }
+    // One part after the other, so that no more than one lies on the device beside the sum.
+    let mut sum = part(first)?.affine(first.weight, 0.0)?;
+    for shard in others {
+        sum = (sum + part(shard)?.affine(shard.weight, 0.0)?)?;
+    }
+    Ok(sum)
 }
 
 /// The part of `tensor` that `span` tells, on `device`. It is not copied where it lies there.
@@ -57,15 +66,4 @@ fn check(cut: &Cut, shard: &ShardTensors) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn weighted(parts: &[Tensor], weights: &[f64]) -> Result<Tensor> {
-    if Backend::of(parts[0].device()) == Backend::FusedCpu {
-        return weighted_sum(parts, weights);
-    }
-    let mut sum = parts[0].affine(weights[0], 0.0)?;
-    for (part, weight) in parts.iter().zip(weights).skip(1) {
-        sum = (sum + part.affine(*weight, 0.0)?)?;
-    }
-    Ok(sum)
 }

@@ -52,12 +52,12 @@ impl Team {
         &self.members
     }
 
-    /// The first member of each memory, by the number of the memory.
-    pub fn memories(&self) -> impl Iterator<Item = &Member> {
-        let first = |(index, member): &(usize, &Member)| {
-            self.members[..*index].iter().all(|other| other.memory != member.memory)
+    /// The first member of each memory, as an index in [`Team::members`], by the number of the memory.
+    pub fn memories(&self) -> impl Iterator<Item = usize> {
+        let is_first = |index: &usize| {
+            self.members[..*index].iter().all(|other| other.memory != self.members[*index].memory)
         };
-        self.members.iter().enumerate().filter(first).map(|(_, member)| member)
+        (0..self.members.len()).filter(is_first)
     }
 
     /// Calls `work` for each member with its own part of `parts`, each on a thread of its own, and returns the results by

@@ -112,7 +112,8 @@ impl Divided {
         moments: impl Fn(usize, &Device) -> Result<Moments> + Sync,
     ) -> std::result::Result<Version, CollectiveError> {
         let shapes = weights.parameters.iter().map(|parameter| parameter.shape());
-        if !shapes.eq(self.cut.shapes()) || self.cut.count() != self.team.members().len() {
+        let mut members = self.team.members().iter();
+        if !shapes.eq(self.cut.shapes()) || members.any(|m| m.communicator.size() != self.cut.count()) {
             let text = "the slices are cut for other parameters or another number of devices";
             return Err(candle_core::Error::msg(text).into());
         }
@@ -128,8 +129,8 @@ impl Divided {
         let count = weights.parameters.len();
         let model = weights.model.clone();
         let mut replicas = vec![Arc::new(weights)];
-        for member in self.team.memories().skip(1) {
-            let (parameters, buffers) = given[member.communicator.rank()].split_at(count);
+        for first in self.team.memories().skip(1) {
+            let (parameters, buffers) = given[first].split_at(count);
             let parameters = parameters.iter().map(Var::from_tensor).collect::<Result<_>>()?;
             let buffers = buffers.to_vec();
             replicas.push(Arc::new(Weights { model: model.clone(), parameters, buffers }));
@@ -160,16 +161,11 @@ impl Divided {
             return Err(candle_core::Error::msg(text).into());
         }
         let (mut next, memory) = self.memory(current, memory)?;
-        let made = self.team.each(memory, |member, memory| {
+        let slices = current.moments.slices.iter().zip(&gradients.slices).zip(memory).collect();
+        let made = self.team.each(slices, |member, ((moments, gradients), memory)| {
             let communicator = &*member.communicator;
-            let rank = communicator.rank();
-            let slice = Slice {
-                cut: &self.cut,
-                weights: &current.replicas[member.memory],
-                moments: &current.moments.slices[rank],
-                gradients: &gradients.slices[rank],
-                next: &next[member.memory].parameters,
-            };
+            let (weights, next) = (&current.replicas[member.memory], &next[member.memory].parameters);
+            let slice = Slice { cut: &self.cut, weights, moments, gradients, next };
             let (moments, finite) = self.adam.update_slice(communicator, &slice, memory, learning_rate)?;
             Ok((moments, finite, communicator.broadcast(0, buffers)?))
         })?;
@@ -179,8 +175,8 @@ impl Divided {
             finite &= all_finite;
             given.push(buffers);
         }
-        for (weights, member) in next.iter_mut().zip(self.team.memories()) {
-            weights.buffers = std::mem::take(&mut given[member.communicator.rank()]);
+        for (weights, first) in next.iter_mut().zip(self.team.memories()) {
+            weights.buffers = std::mem::take(&mut given[first]);
         }
         let moments = Arc::new(DividedMoments { cut: self.cut.clone(), slices });
         Ok((Version { replicas: next.into_iter().map(Arc::new).collect(), moments }, finite))
@@ -197,10 +193,10 @@ impl Divided {
                 let (model, parameters) = (weights.model.clone(), allocate(weights)?);
                 Ok(Weights { model, parameters, buffers: Vec::new() })
             });
-            let nothing = (0..self.cut.count()).map(|_| None).collect();
+            let nothing = self.team.members().iter().map(|_| None).collect();
             return Ok((next.collect::<Result<_>>()?, nothing));
         };
-        if weights.len() != current.replicas.len() || moments.slices.len() != self.cut.count() {
+        if weights.len() != current.replicas.len() || moments.slices.len() != self.team.members().len() {
             candle_core::bail!("the recycled version is one of other devices");
         }
         for (recycled, current) in weights.iter().zip(&current.replicas) {
