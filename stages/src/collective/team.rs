@@ -64,7 +64,8 @@ impl Team {
     /// rank. If one fails, the others do not wait for it. A panic in `work` is passed on.
     ///
     /// # Errors
-    /// The error of the lowest rank that failed by itself, not only because another one did.
+    /// There are not as many parts as members. Otherwise the error of the lowest rank that failed by itself, not only
+    /// because another one did.
     pub fn each<T: Send, R: Send>(
         &self,
         parts: Vec<T>,
@@ -78,8 +79,12 @@ impl Team {
             }
             result
         };
+        let (count, members) = (parts.len(), self.members.len());
+        if count != members {
+            return Err(candle_core::Error::msg(format!("{count} parts for {members} members")).into());
+        }
         let pairs = self.members.iter().zip(parts);
-        if self.members.len() == 1 {
+        if members == 1 {
             return pairs.map(|(member, part)| work(member, part)).collect();
         }
         let work = &work;

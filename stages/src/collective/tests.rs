@@ -217,6 +217,7 @@ fn a_member_that_fails_or_panics_ends_the_wait_of_the_others() {
         });
     });
     assert!(panicked.is_err());
+    assert!(team(3).each(vec![(); 2], |member, ()| member.communicator.barrier()).is_err());
     assert!(start.elapsed() < LIMIT / 4);
 }
 
