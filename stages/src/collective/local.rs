@@ -96,6 +96,15 @@ impl Local {
         self.received.fetch_add((elements * size) as u64, Ordering::Relaxed);
     }
 
+    /// Refuses a cut for another number of members.
+    fn check(&self, cut: &Cut) -> Result<(), CollectiveError> {
+        let (slices, members) = (cut.count(), self.size());
+        if slices == members {
+            return Ok(());
+        }
+        Err(candle_core::Error::msg(format!("a cut into {slices} slices for {members} members")).into())
+    }
+
     /// Waits for all members and returns what each brought, by rank.
     fn meet(&self, operation: &'static str, brought: Brought) -> Result<Round, CollectiveError> {
         let round = self.meeting.meet(self.rank, operation, brought)?;
@@ -173,6 +182,7 @@ impl Communicator for Local {
         cut: &Cut,
         shards: &[ShardTensors],
     ) -> Result<Vec<Tensor>, CollectiveError> {
+        self.check(cut)?;
         let round = self.meet("reduce_scatter_in_order", Brought::Shards(shards.to_vec()))?;
         let mut all: Vec<&ShardTensors> = Vec::new();
         for (rank, (_, brought)) in round.iter().enumerate() {
@@ -189,6 +199,7 @@ impl Communicator for Local {
     }
 
     fn all_gather(&self, cut: &Cut, replica: &[Tensor]) -> Result<(), CollectiveError> {
+        self.check(cut)?;
         let round = self.meet("all_gather", Brought::Replica(replica.to_vec()))?;
         for (rank, (_, brought)) in round.iter().enumerate() {
             let Brought::Replica(theirs) = brought else { continue };

@@ -105,6 +105,8 @@ fn shards_that_do_not_fit_are_errors() {
     let mut wrong = shard(2, 1.0);
     wrong.tensors.swap(0, 2);
     assert!(sum(&[wrong.clone()]).contains("shard 2 gives gradient 0"));
+    assert!(alone.reduce_scatter_in_order(&cut(2), &[wrong.clone()]).is_err());
+    assert!(alone.all_gather(&cut(2), &wrong.tensors).is_err());
     wrong.tensors.pop();
     assert!(sum(&[wrong]).contains("2 gradients where there are 3"));
 }
