@@ -66,6 +66,7 @@ mod model {
     mod capacity_and_workers;
     mod csv_scores;
     mod devices;
+    mod divided;
     mod evaluation;
     mod full_size;
     mod init_from;

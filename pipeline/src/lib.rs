@@ -34,7 +34,7 @@ pub use stage::closure::transform_fn;
 pub use stage::component::{CheckContext, Component, Registry, Site, StageContext};
 pub use stage::config::{KeyWord, Keys};
 pub use stage::context::{Observer, Resources, Results};
-pub use stage::estimate::{Estimate, Flow, Flows, Part};
+pub use stage::estimate::{Estimate, Flow, Flows, Part, Taken};
 pub use stage::key::{Choice, GLOB_CHARACTERS, KeyKind, KeySpec, is_glob};
 pub use stage::ports::{InputPort, OutputPort, Ports, Wiring};
 pub use stage::prelude;

@@ -4,6 +4,7 @@ mod calibrate;
 mod memory;
 mod report;
 mod shown;
+mod taken;
 mod work;
 
 use framewise_pipeline::Registry;

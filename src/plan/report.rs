@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::calibrate::Calibration;
 use super::memory::{Memory, Parameters};
+use super::taken::Taken;
 use super::work::{Checkpoints, Work};
 
 /// What a run of a graph will need.
@@ -14,6 +15,8 @@ pub(super) struct Plan {
     /// `None` for a graph without a model.
     pub(super) parameters: Option<Parameters>,
     pub(super) memory: Memory,
+    /// `None` for a graph that does its work on one device.
+    pub(super) taken: Option<Taken>,
     pub(super) work: Work,
     /// `None` for a graph that writes no checkpoints.
     pub(super) checkpoints: Option<Checkpoints>,
@@ -27,6 +30,7 @@ impl Plan {
             graph: estimate.graph.name.clone(),
             parameters: Parameters::of(estimate),
             memory: Memory::of(estimate),
+            taken: Taken::of(estimate),
             work: Work::of(estimate),
             checkpoints: Checkpoints::of(estimate),
             calibration: None,

@@ -3,6 +3,7 @@
 use super::calibrate::Calibration;
 use super::memory::{Counted, EdgePart, Memory, Parameters};
 use super::report::Plan;
+use super::taken::Taken;
 use super::work::{Checkpoints, Work};
 use crate::table::{Column, fitted};
 use crate::text::{bytes, count, percent, plural, rate, seconds, wrap};
@@ -18,6 +19,9 @@ pub(super) fn text(plan: &Plan, width: usize) -> String {
     }
     out += &work_text(&plan.work, plan.checkpoints.as_ref(), width);
     out += &memory_text(&plan.memory, width);
+    if let Some(taken) = &plan.taken {
+        out += &taken_text(taken, width);
+    }
     if let Some(calibration) = &plan.calibration {
         out += &calibration_text(calibration, width);
     }
@@ -91,6 +95,24 @@ fn memory_text(memory: &Memory, width: usize) -> String {
     let note = "These are the bytes in use. The process holds more: some 40 MB for the program itself, and memory that it \
                 has freed and keeps, which may be half as much again.";
     out + &wrap(note, width, 0)
+}
+
+fn taken_text(taken: &Taken, width: usize) -> String {
+    let columns = [
+        Column::names("taken from other devices in a step", 0),
+        Column::names("of", 0),
+        Column::names("by", 0),
+        Column::numbers("bytes", 0),
+    ];
+    let rows = taken.parts.iter();
+    let rows =
+        rows.map(|part| vec![part.part.clone(), part.stage.clone(), part.device.clone(), bytes(part.bytes)]);
+    let mut out = format!("\n{}", fitted(&columns, &rows.collect::<Vec<_>>(), width));
+    out += &format!("together: {} a step\n", bytes(taken.bytes_per_step));
+    if taken.in_shared_memory {
+        out += &wrap("CPU devices share their memory: what they take is read where it lies.", width, 0);
+    }
+    out
 }
 
 /// The rows of the parts that are not empty; those of inner graphs follow, under the name of their graph.

@@ -9,8 +9,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Counts, which only grow.
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 7] = [
     ("framewise_train_examples_total", "Videos that this process has trained with."),
+    (
+        "framewise_device_taken_bytes_total",
+        "Bytes that the devices of a stage have taken from each other. CPU devices read them where they lie.",
+    ),
     ("framewise_stage_received_items_total", "Items that a stage has received on all its inputs."),
     (
         "framewise_stage_sent_items_total",

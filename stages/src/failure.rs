@@ -5,12 +5,23 @@ use std::path::Path;
 
 use framewise_pipeline::{ErrorKind, Failure};
 
+use crate::collective::CollectiveError;
 use crate::io::WriteError;
 use crate::store::StoreError;
 
 /// The failure of a computation on a device. When memory runs out, candle's own message says so.
 pub(crate) fn compute_failure(what: &str, error: &candle_core::Error) -> Failure {
     Failure::internal(format!("{what}: {error}"))
+}
+
+/// The failure of what several devices compute together. Where a device did not come in time, the kind is
+/// [`ErrorKind::Stalled`] (exit code 75).
+pub(crate) fn collective_failure(what: &str, error: &CollectiveError) -> Failure {
+    let kind = match error {
+        CollectiveError::Missing { .. } => ErrorKind::Stalled,
+        _ => ErrorKind::Internal,
+    };
+    Failure::new(kind, format!("{what}: {error}"))
 }
 
 /// The failure of writing a file of the run.

@@ -3,8 +3,9 @@
 //! Each stage is one file, which holds the stage's configuration keys, its ports and its loop. [`registry`] is the
 //! table of all stages and is kept by hand. Stages lie in folders by what they do, and no stage imports another. What
 //! several stages need lies below them. What a stage computes lies in modules that know nothing of stages: [`model`],
-//! [`optim`], [`score`], [`store`], [`tfrecord`], [`synthetic`] and [`import`].
+//! [`collective`], [`optim`], [`score`], [`store`], [`tfrecord`], [`synthetic`] and [`import`].
 
+pub mod collective;
 pub mod device;
 pub mod import;
 pub mod io;

@@ -211,10 +211,9 @@ fn devices_that_are_not_there_are_told_once_for_all_stages() {
     desk.write("g.toml", &text.replace(line, "devices = \"cuda.toml\""));
     let (found, code) = errors(&desk, &[]);
     assert_eq!((found.len(), code), (1, 69), "{found:#?}");
-    assert!(
-        message(&found[0])
-            .starts_with("stages `forward` and `optimizer`: devices `cuda:0` and `cuda:1` are not")
-    );
+    let stages = "stages `forward`, `all_reduce` and `optimizer`";
+    let message = message(&found[0]);
+    assert!(message.starts_with(&format!("{stages}: devices `cuda:0` and `cuda:1` are not")), "{message}");
     assert_eq!(
         (&found[0]["file"], &found[0]["line"], &found[0]["column"]),
         (&json!("cuda.toml"), &json!(1), &json!(12))

@@ -10,7 +10,9 @@ fn devices_only_place_the_work() {
     for devices in [r#"["cpu"]"#, r#"["cpu", "cpu"]"#, r#"["cpu", "cpu", "cpu", "cpu"]"#] {
         let mut overrides =
             set(&["stages.videos.epochs=2", "stages.evaluate.every_epochs=2", "stages.shard.shards=4"]);
-        overrides.extend(["forward", "optimizer"].map(|stage| format!("stages.{stage}.devices={devices}")));
+        overrides.extend(
+            ["forward", "all_reduce", "optimizer"].map(|stage| format!("stages.{stage}.devices={devices}")),
+        );
         let run_dir = dir.path().join(devices.len().to_string());
         let outcome = run_named("quickstart.toml", &overrides, &run_dir);
         let result = (checkpoint_bytes(&run_dir), format!("{:?}", outcome.results));

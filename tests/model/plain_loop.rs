@@ -105,15 +105,16 @@ fn the_pipeline_equals_the_plain_loop_bit_for_bit() {
     }
 
     let dir = tempfile::tempdir().unwrap();
-    let overrides = [
+    let mut overrides = vec![
         format!("graph.seed={SEED}"),
         format!("stages.videos.epochs={EPOCHS}"),
         format!("stages.shuffle.buffer={BUFFER}"),
         format!("stages.batch.size={BATCH}"),
         "stages.batch.drop_last=false".to_owned(),
         format!("stages.shard.shards={SHARDS}"),
-        r#"stages.forward.devices=["cpu", "cpu"]"#.to_owned(),
     ];
+    let devices = |stage| format!(r#"stages.{stage}.devices=["cpu", "cpu"]"#);
+    overrides.extend(["forward", "all_reduce", "optimizer"].map(devices));
     let outcome = run_named("quickstart.toml", &overrides, dir.path());
     assert_eq!(outcome.results["steps"], step as f64);
     assert_eq!(step, 2 * 9);

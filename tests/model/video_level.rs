@@ -234,7 +234,9 @@ fn devices_capacities_and_workers_change_nothing() {
         let devices = vec![r#""cpu""#; count].join(", ");
         let mut overrides =
             set(&["stages.videos.epochs=3", "stages.evaluate.every_epochs=3", "stages.shard.shards=4"]);
-        overrides.extend(["forward", "optimizer"].map(|stage| format!("stages.{stage}.devices=[{devices}]")));
+        overrides.extend(
+            ["forward", "all_reduce", "optimizer"].map(|stage| format!("stages.{stage}.devices=[{devices}]")),
+        );
         overrides.extend(
             ["videos", "decode", "pool", "shuffle", "batch", "shard", "forward", "loss"]
                 .map(|stage| format!("stages.{stage}.capacity={capacity}")),

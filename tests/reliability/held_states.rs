@@ -70,7 +70,7 @@ impl Component for Holder {
 
 fn bits(state: &TrainState) -> Vec<u32> {
     let weights = state.weights.named_tensors().into_iter().map(|(_, tensor)| tensor);
-    let tensors = weights.chain(state.moments.first.clone()).chain(state.moments.second.clone());
+    let tensors = weights.chain(state.moments.tensors().cloned());
     let values = tensors.flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     values.map(f32::to_bits).collect()
 }

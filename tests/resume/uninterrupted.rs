@@ -103,7 +103,9 @@ fn twice_in_a_row_with_other_workers_capacities_and_devices() {
             ["videos", "decode", "shuffle", "batch", "shard", "forward", "loss", "optimizer", "evaluate"];
         let mut set: Vec<_> = stages.map(|stage| format!("stages.{stage}.capacity={capacity}")).to_vec();
         set.extend(["videos", "decode"].map(|stage| format!("stages.{stage}.workers={workers}")));
-        set.extend(["forward", "optimizer"].map(|stage| format!("stages.{stage}.devices={devices}")));
+        set.extend(
+            ["forward", "all_reduce", "optimizer"].map(|stage| format!("stages.{stage}.devices={devices}")),
+        );
         set
     };
     let one = settings(8, 4, r#"["cpu"]"#);

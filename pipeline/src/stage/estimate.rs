@@ -9,6 +9,8 @@
 pub struct Estimate {
     /// The memory that the stage holds at its peak, by part. What waits in the edges is not counted here.
     pub memory: Vec<Part>,
+    /// What devices take from other devices for each item, such as each step.
+    pub taken: Vec<Taken>,
     /// The flow of each output of which something is known, by the name of the port.
     pub flows: Vec<(&'static str, Flow)>,
     /// Other numbers that are known beforehand, such as the number of checkpoints, by name.
@@ -24,6 +26,17 @@ pub struct Part {
     pub bytes: Option<u64>,
     /// The device whose memory it is. `None` stands for the memory of the process.
     pub device: Option<String>,
+}
+
+/// What a device takes from other devices for each item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// What it is.
+    pub name: String,
+    /// The device that takes it, as people tell it from the others.
+    pub device: String,
+    /// The bytes.
+    pub bytes: u64,
 }
 
 /// The items that pass an edge.
@@ -66,6 +79,13 @@ impl Estimate {
     ) -> Self {
         let device = device.map(str::to_owned);
         self.memory.push(Part { name: name.into(), bytes: bytes.into(), device });
+        self
+    }
+
+    /// Adds what a device takes from other devices for each item.
+    #[must_use]
+    pub fn takes(mut self, name: impl Into<String>, device: impl Into<String>, bytes: u64) -> Self {
+        self.taken.push(Taken { name: name.into(), device: device.into(), bytes });
         self
     }
 

@@ -10,9 +10,9 @@ use framewise_pipeline::{ErrorKind, Failure, Keys, Remark, Survey};
 /// The key `devices`, which places a stage's work.
 #[derive(Keys)]
 pub struct Devices {
-    /// Where the shards are computed: `cpu` or `cuda:N`, one entry per device; shards are spread over them in
-    /// contiguous parts. Devices only place the work: results do not depend on how many there are. `cuda` needs a
-    /// build with the feature of that name.
+    /// Where the work is done: `cpu` or `cuda:N`, one entry per device. Shards are spread over them in contiguous parts;
+    /// `all_reduce` and `optimizer`, which need the same list, spread slices of the parameters. Devices only place the
+    /// work: results do not depend on how many there are. `cuda` needs a build with the feature of that name.
     #[key(name = "devices", default = ["cpu"], free)]
     names: Vec<String>,
 }
@@ -71,13 +71,15 @@ impl Devices {
         open(&self.names)
     }
 
-    /// Opens the first device.
+    /// Opens every device, in the order given, each with its name.
     ///
     /// # Errors
     /// As [`open`]; `Config` without a name, which [`Devices::check`] refuses.
-    pub fn open_first(&self) -> Result<Device, Failure> {
-        let first = open(self.names.get(..1).unwrap_or_default())?.pop();
-        first.ok_or_else(|| Failure::config("`devices` names no device"))
+    pub fn open_named(&self) -> Result<Vec<(String, Device)>, Failure> {
+        if self.names.is_empty() {
+            return Err(Failure::config("`devices` names no device"));
+        }
+        Ok(self.names.iter().cloned().zip(self.open()?).collect())
     }
 }
 

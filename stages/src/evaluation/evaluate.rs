@@ -245,8 +245,11 @@ impl Evaluate {
         let meter = self.context.meter.clone();
         let _task = meter.begin_task("evaluating");
         let resources = Resources::default();
-        resources
-            .insert(InjectedWeights(WeightsVersion { version: state.step, weights: state.weights.clone() }));
+        resources.insert(InjectedWeights(WeightsVersion {
+            version: state.step,
+            weights: state.weights.clone(),
+            replicas: Vec::new(),
+        }));
         let options = RunOptions {
             run_dir: None,
             rank: self.context.rank,

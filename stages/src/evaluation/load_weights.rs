@@ -84,7 +84,7 @@ impl StageType for LoadWeights {
                 let weights = read(&config.path, &model, &Device::Cpu)?;
                 // The numbers of this run are logged under the step at which the weights were written.
                 context.resources.insert(WrittenAfter::of(&config.path)?);
-                WeightsVersion { version: 0, weights: Arc::new(weights) }
+                WeightsVersion { version: 0, weights: Arc::new(weights), replicas: Vec::new() }
             }
         };
         Ok(Box::new(Loading { version, output: wiring.output("weights")? }))

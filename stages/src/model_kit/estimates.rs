@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use candle_core::Shape;
+use framewise_pipeline::edge::payload::TensorType;
 use framewise_pipeline::stage::upstream::Neighbour;
 use framewise_pipeline::{Dim, Estimate, Flow, Flows, PayloadType, Ports, Upstream};
 
@@ -21,11 +23,32 @@ pub(crate) fn numbers(payload: &PayloadType) -> Option<u64> {
     (!payload.tensors.is_empty()).then(|| numbers.fold(0, u64::saturating_add))
 }
 
-/// The parameters of the model whose weights pass these ports. `None` where no port carries weights of known sizes.
-pub(crate) fn parameters(ports: &Ports) -> Option<u64> {
+/// The payloads of the ports that carry weights.
+fn weights(ports: &Ports) -> impl Iterator<Item = &PayloadType> {
     let outputs = ports.outputs.iter().filter(|port| port.name == "weights").map(|port| &port.payload);
     let inputs = ports.inputs.iter().filter(|port| port.name == "weights").map(|port| &port.payload);
-    outputs.chain(inputs).find_map(numbers)
+    outputs.chain(inputs)
+}
+
+/// The parameters of the model whose weights pass these ports. `None` where no port carries weights of known sizes.
+pub(crate) fn parameters(ports: &Ports) -> Option<u64> {
+    weights(ports).find_map(numbers)
+}
+
+/// The shapes of the parameters of the model whose weights pass these ports. `None` where no port carries weights of
+/// known sizes.
+pub(crate) fn parameter_shapes(ports: &Ports) -> Option<Vec<Shape>> {
+    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { usize::try_from(*size).ok() } else { None };
+    let of =
+        |tensor: &TensorType| Some(Shape::from(tensor.dims.iter().map(size).collect::<Option<Vec<_>>>()?));
+    let tensors = &weights(ports).find(|payload| !payload.tensors.is_empty())?.tensors;
+    tensors.iter().map(of).collect()
+}
+
+/// The devices that a stage names in its key `devices`.
+pub(crate) fn device_names(stage: &Neighbour<'_>) -> Vec<String> {
+    let names = stage.settings.get("devices").and_then(|value| value.as_array());
+    names.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 /// The forward stage before a stage.
@@ -103,8 +126,8 @@ fn of_shard(what: &str, shard: usize, shards: usize) -> String {
     if shards > 1 { format!("{what} of shard {shard}") } else { what.to_owned() }
 }
 
-/// The estimate of a forward stage: the batch of a step, what is computed of each shard on its device, and a copy of the
-/// weights on each device but the CPU.
+/// The estimate of a forward stage: the batch of a step, and what is computed of each shard on its device. In evaluation
+/// there is a copy of the weights on each device but the CPU. In training, the optimizer counts them.
 pub(crate) fn forward_step(
     of: &StepOf<'_>,
     trains: bool,
@@ -122,7 +145,7 @@ pub(crate) fn forward_step(
         estimate = estimate.holds_on(of_shard("activations", shard, places.len()), bytes, *device);
     }
     let weights: usize = of.model.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
-    for device in of.devices.iter().filter_map(|name| gpu(name)) {
+    for device in of.devices.iter().filter_map(|name| gpu(name)).filter(|_| !trains) {
         estimate = estimate.holds_on("weights", weights as u64 * FLOAT_BYTES, Some(device));
     }
     // The logits go along with the batch.
@@ -140,9 +163,7 @@ pub(crate) fn backward_step(upstream: &Upstream<'_>, flows: &Flows) -> Option<Es
     let kind = MODELS.iter().find(|kind| kind.forward == forward.type_name)?;
     let model = kind.model(forward.settings).ok()?;
     let model = if forward.settings.text("precision") == "bf16" { model.in_bf16()? } else { model };
-    let devices = forward.settings.get("devices").and_then(|value| value.as_array());
-    let devices: Vec<String> =
-        devices.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+    let devices = device_names(forward);
     let of = StepOf { model, level: kind.level, devices: &devices };
     let places = of.places(upstream);
     let mut estimate = Estimate::default();

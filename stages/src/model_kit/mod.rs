@@ -6,6 +6,7 @@
 pub(crate) mod configured;
 pub(crate) mod culprit;
 pub(crate) mod device_batch;
+pub(crate) mod division;
 pub(crate) mod estimates;
 pub(crate) mod keys;
 pub(crate) mod kind;

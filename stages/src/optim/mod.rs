@@ -5,12 +5,17 @@
 
 mod adam;
 mod config;
+mod divided;
+mod moments;
 mod norms;
 mod reduce;
 mod schedule;
+mod steps;
 
 pub use crate::kernels::finite::all_finite;
-pub use adam::{Adam, Moments, Updated};
+pub use adam::{Adam, Updated};
 pub use config::{AdamConfig, Clip, EpsilonPlace};
-pub use reduce::reduce;
+pub use divided::{Divided, Memory, Version};
+pub use moments::{DividedMoments, Moments};
+pub use reduce::{cut, reduce, reduce_scatter};
 pub use schedule::{Schedule, ScheduleKeys, ScheduleKind};

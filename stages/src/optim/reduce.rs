@@ -2,61 +2,71 @@
 //!
 //! Law: shards are summed in their order, and never in the order of arrival.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
-use crate::kernels::backend::Backend;
-use crate::kernels::cpu::mean::weighted_sum;
+use candle_core::{Device, Result};
+
+use crate::collective::{CollectiveError, Communicator, Cut, Local, ShardTensors, Sliced, Team};
 use crate::model::Gradients;
 
 /// The mean of the shards' gradients, weighted by their numbers of videos, on the device of the first shard.
 ///
 /// The gradients of a shard are those of its own mean loss. If there is only one shard, its gradients are returned
 /// without a copy.
+///
+/// # Errors
+/// There are no shards or no videos, or the gradients of two shards do not have the same shapes.
 pub fn reduce(shards: &[(&Gradients, usize)]) -> Result<Gradients> {
-    let Some((first, _)) = shards.first() else {
+    let weighted = weighted(shards)?;
+    let cut = cut(shards, 1);
+    let first = shards.iter().flat_map(|(gradients, _)| gradients.tensors.first()).next();
+    let alone = Local::alone(first.map_or(&Device::Cpu, |tensor| tensor.device()));
+    Ok(Gradients { tensors: alone.reduce_scatter_in_order(&cut, &weighted)? })
+}
+
+/// The cut of these gradients into `slices` slices.
+pub fn cut(shards: &[(&Gradients, usize)], slices: usize) -> Cut {
+    let tensors = shards.first().map_or(&[][..], |(gradients, _)| &gradients.tensors);
+    Cut::new(tensors.iter().map(|tensor| tensor.shape().clone()), slices)
+}
+
+/// The mean of [`reduce`] in slices, one on each device of `team`. `place` says which member holds a shard.
+///
+/// # Errors
+/// The errors of [`reduce`], or those of a collective operation.
+pub fn reduce_scatter(
+    team: &Team,
+    cut: &Arc<Cut>,
+    shards: &[(&Gradients, usize)],
+    place: impl Fn(usize) -> usize,
+) -> std::result::Result<Sliced, CollectiveError> {
+    let mut held: Vec<Vec<ShardTensors>> = team.members().iter().map(|_| Vec::new()).collect();
+    for shard in weighted(shards)? {
+        held[place(shard.shard)].push(shard);
+    }
+    let slices = team.each(held, |member, held| member.communicator.reduce_scatter_in_order(cut, &held))?;
+    Ok(Sliced { cut: cut.clone(), slices })
+}
+
+/// The shards with their weights in the mean.
+fn weighted(shards: &[(&Gradients, usize)]) -> Result<Vec<ShardTensors>> {
+    if shards.is_empty() {
         candle_core::bail!("no shards to reduce");
-    };
+    }
     let total: usize = shards.iter().map(|(_, examples)| examples).sum();
     if total == 0 {
         candle_core::bail!("shards without examples cannot be reduced");
     }
-    if shards.iter().any(|(gradients, _)| gradients.tensors.len() != first.tensors.len()) {
-        candle_core::bail!("shards with different numbers of gradients cannot be reduced");
-    }
-    if shards.len() == 1 {
-        return Ok((*first).clone());
-    }
-    let weights: Vec<f64> = shards.iter().map(|(_, examples)| *examples as f64 / total as f64).collect();
-    let tensors = (0..first.tensors.len())
-        .map(|index| {
-            let device = first.tensors[index].device();
-            let parts = shards
-                .iter()
-                .map(|(gradients, _)| gradients.tensors[index].to_device(device)?.contiguous())
-                .collect::<Result<Vec<Tensor>>>()?;
-            mean(&parts, &weights)
-        })
-        .collect::<Result<_>>()?;
-    Ok(Gradients { tensors })
-}
-
-fn mean(parts: &[Tensor], weights: &[f64]) -> Result<Tensor> {
-    if parts.iter().any(|part| part.shape() != parts[0].shape()) {
-        candle_core::bail!("gradients of one parameter in different shapes");
-    }
-    if Backend::of(parts[0].device()) == Backend::FusedCpu {
-        return weighted_sum(parts, weights);
-    }
-    let mut sum = parts[0].affine(weights[0], 0.0)?;
-    for (part, weight) in parts.iter().zip(weights).skip(1) {
-        sum = (sum + part.affine(*weight, 0.0)?)?;
-    }
-    Ok(sum)
+    let shards = shards.iter().enumerate().map(|(shard, (gradients, examples))| {
+        let tensors = gradients.tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<_>>()?;
+        Ok(ShardTensors { shard, weight: *examples as f64 / total as f64, tensors })
+    });
+    shards.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::Tensor;
 
     use super::*;
 

@@ -266,7 +266,7 @@ impl Describe for Update {
             item: step(self.step, self.epoch),
             ids: first(self.batches.iter().flat_map(|batch| &batch.ids)),
             videos: self.videos,
-            arrays: gradients(&self.gradients.tensors)?,
+            arrays: gradients(&self.gradients.tensors().map_err(|e| compute_failure("describing", &e))?)?,
         })
     }
 }
@@ -280,9 +280,8 @@ impl Describe for TrainState {
             let tensors = names.iter().zip(tensors);
             tensors.map(|(spec, tensor)| Array::of_tensor(format!("{name}.{}", spec.name), tensor)).collect()
         };
-        let arrays = weights
-            .chain(moments("first", &self.moments.first))
-            .chain(moments("second", &self.moments.second));
+        let joined = self.moments.join().map_err(|e| compute_failure("describing the moments", &e))?;
+        let arrays = weights.chain(moments("first", &joined.first)).chain(moments("second", &joined.second));
         Ok(Description {
             item: format!("after step {}, epoch {}", self.step, self.epoch + 1),
             arrays: arrays.collect::<Result<_, _>>()?,

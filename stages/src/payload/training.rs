@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use framewise_pipeline::Payload;
 
+use crate::collective::Sliced;
 use crate::model::{BatchMoments, Gradients, Weights};
-use crate::optim::Moments;
+use crate::optim::DividedMoments;
 use crate::payload::{Batch, EpochProgress, Handover, Measured};
 
 /// One version of the weights. A version never changes; the optimizer makes the next one.
@@ -15,8 +16,18 @@ use crate::payload::{Batch, EpochProgress, Handover, Measured};
 pub struct WeightsVersion {
     /// The number of updates that led to this version: 0 for fresh weights.
     pub version: u64,
-    /// The weights, on the optimizer's device.
+    /// The weights, on the optimizer's first device.
     pub weights: Arc<Weights>,
+    /// The same weights in each further memory in which the optimizer keeps them.
+    pub replicas: Vec<Arc<Weights>>,
+}
+
+impl WeightsVersion {
+    /// The weights in the memory of `device`, if they lie there.
+    pub fn on(&self, device: &Device) -> Option<&Arc<Weights>> {
+        let is_there = |weights: &&Arc<Weights>| weights.device().is_none_or(|own| own.same_device(device));
+        std::iter::once(&self.weights).chain(&self.replicas).find(is_there)
+    }
 }
 
 /// A shard's part of a forward pass.
@@ -153,8 +164,8 @@ pub struct Update {
     pub epoch: u64,
     /// How much of the epoch is used up after the step.
     pub progress: EpochProgress,
-    /// The mean gradients over the shards, weighted by the number of videos.
-    pub gradients: Arc<Gradients>,
+    /// The mean gradients over the shards, weighted by the number of videos. Each device holds its slice.
+    pub gradients: Arc<Sliced>,
     /// The batch moments of every shard, in shard order.
     pub moments: Vec<Arc<BatchMoments>>,
     /// The number of videos in the step.
@@ -170,7 +181,7 @@ impl Payload for Update {
 
     fn byte_len(&self) -> usize {
         let batches: usize = self.batches.iter().map(|b| b.byte_len()).sum();
-        batches + bytes_of(&self.gradients.tensors)
+        batches + bytes_of(self.gradients.parts())
     }
 
     fn step(&self) -> Option<u64> {
@@ -182,7 +193,7 @@ impl Payload for WeightsVersion {
     const NAME: &'static str = "weights";
 
     fn byte_len(&self) -> usize {
-        weights_bytes(&self.weights)
+        weights_bytes(&self.weights) + self.replicas.iter().map(|w| weights_bytes(w)).sum::<usize>()
     }
 }
 
@@ -201,8 +212,8 @@ pub struct TrainState {
     pub learning_rate: f64,
     /// The weights after the last step.
     pub weights: Arc<Weights>,
-    /// Adam's moments after the last step.
-    pub moments: Arc<Moments>,
+    /// Adam's moments after the last step. Each of the optimizer's devices holds its slice.
+    pub moments: Arc<DividedMoments>,
     /// What an evaluation of these weights measured, if one ran.
     pub metrics: Option<BTreeMap<String, f64>>,
     /// The last measurement so far, of these weights or of earlier ones. `None` until the state has passed an
@@ -220,7 +231,7 @@ impl Payload for TrainState {
 
     /// Counts the weights and the moments, also where another state or stage holds the same ones.
     fn byte_len(&self) -> usize {
-        weights_bytes(&self.weights) + bytes_of(self.moments.first.iter().chain(&self.moments.second))
+        weights_bytes(&self.weights) + bytes_of(self.moments.tensors())
     }
 
     fn step(&self) -> Option<u64> {

@@ -12,10 +12,10 @@ use candle_core::{DType, Device, Tensor};
 use framewise_pipeline::{Failure, StageContext};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::compute_failure;
+use crate::failure::{collective_failure, compute_failure};
 use crate::model::{Model, Weights};
 use crate::model_kit::weights_file::check_model;
-use crate::optim::Moments;
+use crate::optim::{Divided, Moments, Version};
 use crate::payload::Measured;
 use crate::payload::{EpochProgress, TrainState};
 use crate::store::Checkpoint;
@@ -103,7 +103,8 @@ impl Resume {
 }
 
 impl Resume {
-    /// The state of training that the checkpoint stores, on `device`. The learning rate is not stored, and is 0 here.
+    /// The state of training that the checkpoint stores, with its version as `divided` divides it. `device` is the first
+    /// device. The learning rate is not stored, and is 0 here.
     ///
     /// # Errors
     /// `Config` (exit code 78) if the seed is not the graph's. `Data` (exit code 65) if the checkpoint is damaged or
@@ -113,7 +114,8 @@ impl Resume {
         seed: u64,
         model: &Arc<dyn Model>,
         device: &Device,
-    ) -> Result<TrainState, Failure> {
+        divided: &Divided,
+    ) -> Result<(TrainState, Version), Failure> {
         let (cursor, stored) = (self.cursor()?, &self.checkpoint);
         let place = self.directory.display();
         if stored.seed != seed {
@@ -135,9 +137,7 @@ impl Resume {
                 let tensor = tensor.ok_or_else(|| {
                     Failure::data(format!("{place}: the moments lack a tensor `{name}` of shape {shape:?}"))
                 })?;
-                // The copy is forced: the optimizer writes into its moments, so nobody else may hold them.
-                let copy = tensor.to_dtype(DType::F32).and_then(|t| t.to_device(device)?.force_contiguous());
-                copy.map_err(|e| compute_failure("restoring Adam's moments", &e))
+                tensor.to_dtype(DType::F32).map_err(|e| compute_failure("restoring Adam's moments", &e))
             };
             model
                 .parameters()
@@ -145,7 +145,10 @@ impl Resume {
                 .map(|spec| of((spec.name, spec.shape)))
                 .collect::<Result<Vec<_>, _>>()
         };
-        Ok(TrainState {
+        let moments = Moments { first: kind("first")?, second: kind("second")?, updates: stored.updates };
+        let version = divided.restore(weights, &moments);
+        let version = version.map_err(|e| collective_failure("restoring the weights and moments", &e))?;
+        let state = TrainState {
             step: stored.step,
             epoch: cursor.epoch,
             progress: EpochProgress {
@@ -155,17 +158,14 @@ impl Resume {
             },
             samples: stored.samples,
             learning_rate: 0.0,
-            weights: Arc::new(weights),
-            moments: Arc::new(Moments {
-                first: kind("first")?,
-                second: kind("second")?,
-                updates: stored.updates,
-            }),
+            weights: version.weights().clone(),
+            moments: version.moments.clone(),
             metrics: (!stored.metrics.is_empty()).then(|| stored.metrics.clone()),
             measured: cursor.measured.map(Arc::new),
             restored: true,
             handover: None,
-        })
+        };
+        Ok((state, version))
     }
 
     /// The checkpoint without its tensors.

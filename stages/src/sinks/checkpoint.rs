@@ -12,6 +12,8 @@ use framewise_pipeline::Write;
 use framewise_pipeline::prelude::*;
 use serde_json::Value;
 
+use crate::failure::compute_failure;
+use crate::model_kit::division::joined_moments;
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
 use crate::payload::TrainState;
@@ -181,10 +183,11 @@ impl StageType for CheckpointStage {
         survey
     }
 
-    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let states = flows.of("states");
         let estimate = Estimate::default()
             .holds("the state to be written", states.bytes)
+            .holds("moments put together of slices", joined_moments(site.upstream))
             .holds("buffers for writing", WRITE_BUFFERS);
         let Some(written) = config.written(states) else { return Some(estimate) };
         let kept = (config.keep_last as u64).saturating_add(u64::from(config.best.is_some()));
@@ -319,13 +322,15 @@ impl Writing {
     fn context_of(&self, state: &TrainState) -> Result<Checkpoint, Failure> {
         let cursor = self.cursor(state)?;
         let names = || state.weights.model.parameters().into_iter().map(|p| p.name);
-        let first = names().zip(&state.moments.first).map(|(n, t)| (format!("first.{n}"), t.clone()));
-        let second = names().zip(&state.moments.second).map(|(n, t)| (format!("second.{n}"), t.clone()));
+        let moments = state.moments.join();
+        let moments = moments.map_err(|e| compute_failure("joining Adam's moments", &e))?;
+        let first = names().zip(moments.first).map(|(name, tensor)| (format!("first.{name}"), tensor));
+        let second = names().zip(moments.second).map(|(name, tensor)| (format!("second.{name}"), tensor));
         Ok(Checkpoint {
             step: state.step,
             epoch: state.epoch,
             samples: state.samples,
-            updates: state.moments.updates,
+            updates: moments.updates,
             seed: self.context.seed,
             cursor,
             model: state.weights.model.describe(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use framewise_pipeline::Payload;
 use framewise_pipeline::prelude::*;
 
+use crate::failure::compute_failure;
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
 use crate::payload::{Predictions, TrainState, Update};
@@ -134,7 +135,9 @@ impl Reporting {
         let names = || state.weights.model.parameters().into_iter().map(|parameter| parameter.name);
         let weights = state.weights.parameters.iter().map(|weight| weight.as_detached_tensor());
         let weights = names().map(|name| format!("weights/{name}")).zip(weights);
-        let gradients = update.into_iter().flat_map(|update| update.gradients.tensors.iter().cloned());
+        let gradients = update.map(|update| update.gradients.tensors()).transpose();
+        let gradients = gradients.map_err(|e| compute_failure("joining the gradients", &e))?;
+        let gradients = gradients.into_iter().flatten();
         let gradients = names().map(|name| format!("gradients/{name}")).zip(gradients);
         RunLog::of(&self.context).histograms(&self.context, step, weights.chain(gradients))
     }

@@ -1,4 +1,4 @@
-//! `all_reduce`: the mean gradient of a step over its shards.
+//! `all_reduce`: the mean gradient of a step over its shards, in slices.
 //!
 //! Law: shards are summed in shard order and never in the order of arrival. Each is weighted with its number of videos.
 
@@ -6,34 +6,67 @@ use std::sync::Arc;
 
 use framewise_pipeline::prelude::*;
 
-use crate::failure::compute_failure;
+use crate::collective::{Cut, LIMIT, Team};
+use crate::device::{Devices, place};
+use crate::failure::collective_failure;
+use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
 use crate::optim;
 use crate::payload::{ShardGradients, Update};
+use crate::training::traffic::Traffic;
 
 /// The stage type `all_reduce`.
-pub(crate) struct AllReduce;
+pub(crate) struct AllReduce {
+    team: Team,
+    traffic: Traffic,
+    /// The cut of the gradients seen so far.
+    cut: Option<Arc<Cut>>,
+}
+
+#[derive(Keys)]
+pub(crate) struct Config {
+    #[key(flatten)]
+    devices: Devices,
+}
 
 impl TransformType for AllReduce {
     const NAME: &'static str = "all_reduce";
-    const DOC: &'static str = "Averages the shards' gradients, weighted by their videos and summed in shard order, on the \
-                               first shard's device.";
-    type Config = ();
+    const DOC: &'static str = "Averages the shards' gradients, weighted by their videos and summed in shard order. Each of \
+                               `devices`, which are those of the optimizer, sums one slice of the parameters.";
+    type Config = Config;
 
-    fn ports(_config: &()) -> (InputPort, OutputPort) {
+    fn ports(_config: &Config) -> (InputPort, OutputPort) {
         (InputPort::of::<ShardGradients>("gradients"), OutputPort::of::<Update>("gradients", 1))
     }
 
-    fn estimate(_config: &(), site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn check(config: &Config, _context: &CheckContext<'_>) -> Vec<(&'static str, String)> {
+        config.devices.check()
+    }
+
+    fn survey(config: &Config, _site: &Site<'_>) -> Survey {
+        config.devices.survey()
+    }
+
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+        let (shards, names) = (estimates::shards(site.upstream), config.devices.names());
+        let mean = "the mean gradient";
+        let estimate = match Division::of_model(site.upstream, names) {
+            None => Estimate::default().holds(mean, None),
+            Some(division) => {
+                let estimate = division.takes_gradients(shards as usize, Estimate::default());
+                // The mean over one shard is that shard's gradient, of which a GPU holds a copy of its slice where the
+                // shard is on another one.
+                let is_seen_in_place = shards == 1 && (names.len() == 1 || !config.devices.need_a_gpu());
+                if is_seen_in_place { estimate.holds(mean, 0) } else { division.holds(mean, 1, estimate) }
+            }
+        };
         let bytes = estimates::parameter_bytes(site.upstream);
-        // The mean over one shard is that shard's gradient.
-        let held = if estimates::shards(site.upstream) == 1 { Some(0) } else { bytes };
-        let estimate = Estimate::default().holds("the mean gradient", held);
         Some(estimate.sends("gradients", estimates::one_for_one(flows, "gradients", bytes)))
     }
 
-    fn new(_config: (), _context: &StageContext) -> Result<Self, Failure> {
-        Ok(Self)
+    fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
+        let team = Team::local(&config.devices.open_named()?, LIMIT);
+        Ok(Self { traffic: Traffic::new(&team, context), team, cut: None })
     }
 }
 
@@ -42,24 +75,28 @@ impl Transform for AllReduce {
     type Out = Update;
 
     fn process(&mut self, step: ShardGradients, out: &mut Emitter<'_, Update>) -> Result<(), StageError> {
-        let gradients = match step.shards.as_slice() {
-            // The mean over one shard is that shard's gradient, so there is nothing to compute or copy.
-            [only] => only.gradients.clone(),
-            shards => {
-                let parts: Vec<_> = shards.iter().map(|s| (&*s.gradients, s.videos)).collect();
-                let mean = optim::reduce(&parts);
-                Arc::new(mean.map_err(|e| compute_failure(&format!("all_reduce of step {}", step.step), &e))?)
-            }
-        };
+        let parts: Vec<_> = step.shards.iter().map(|s| (&*s.gradients, s.videos)).collect();
+        let members = self.team.members().len();
+        let cut = self.cut.take().unwrap_or_else(|| Arc::new(optim::cut(&parts, members)));
+        let held_by = |shard| place(shard, parts.len(), members);
+        let mean = optim::reduce_scatter(&self.team, &cut, &parts, held_by);
+        let mean = mean.map_err(|e| collective_failure(&format!("all_reduce of step {}", step.step), &e))?;
+        self.cut = Some(cut);
+        self.traffic.step(&self.team);
         out.emit(Update {
             step: step.step,
             epoch: step.epoch,
             progress: step.progress,
-            gradients,
+            gradients: Arc::new(mean),
             moments: step.shards.iter().filter_map(|s| s.moments.clone()).collect(),
             videos: step.shards.iter().map(|s| s.videos).sum(),
             batches: step.shards.iter().map(|s| s.batch.clone()).collect(),
             losses: step.shards.into_iter().map(|s| s.loss).collect(),
         })
+    }
+
+    fn at_end(&mut self, _out: &mut Emitter<'_, Update>) -> Result<(), StageError> {
+        self.traffic.tell();
+        Ok(())
     }
 }

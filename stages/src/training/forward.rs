@@ -256,14 +256,11 @@ impl Forward {
         self.replicas = None;
         loop {
             match self.weights.recv()? {
-                Packet::Item(WeightsVersion { version, weights }) => {
-                    check_shapes(&*self.model, &weights)?;
-                    let place = |device: &Device| {
-                        if weights.device().is_none_or(|d| d.same_device(device)) {
-                            Ok(weights.clone())
-                        } else {
-                            weights.to_device(device).map(Arc::new)
-                        }
+                Packet::Item(sent) => {
+                    check_shapes(&*self.model, &sent.weights)?;
+                    let place = |device: &Device| match sent.on(device) {
+                        Some(weights) => Ok(weights.clone()),
+                        None => sent.weights.to_device(device).map(Arc::new),
                     };
                     let per_device: Vec<Arc<Weights>> = self
                         .devices
@@ -276,7 +273,7 @@ impl Forward {
                     let evaluators = evaluators
                         .collect::<candle_core::Result<_>>()
                         .map_err(|e| compute_failure("preparing the weights", &e))?;
-                    self.replicas = Some(Replicas { version, per_device, evaluators });
+                    self.replicas = Some(Replicas { version: sent.version, per_device, evaluators });
                     return Ok(());
                 }
                 Packet::Mark(_) => {}

@@ -8,3 +8,4 @@ mod init_from;
 pub(crate) mod loss;
 mod nonfinite;
 pub(crate) mod optimizer;
+mod traffic;

@@ -11,7 +11,7 @@ use crate::model::{Dropout, Weights};
 use crate::model_kit::culprit::{Culprit, Origin, first_of, in_weights};
 use crate::model_kit::device_batch::to_device;
 use crate::model_kit::predictions::dense_labels;
-use crate::optim::{Moments, all_finite};
+use crate::optim::{DividedMoments, all_finite};
 use crate::payload::{Batch, Update};
 use crate::words::{count, epoch};
 
@@ -35,7 +35,7 @@ pub(crate) fn first(
     weights: &Weights,
     update: &Update,
     seed: u64,
-    next: Option<(&Weights, &Moments)>,
+    next: Option<(&Weights, &DividedMoments)>,
 ) -> candle_core::Result<Option<Culprit>> {
     if let Some(culprit) = in_weights(weights)? {
         return Ok(Some(culprit));
@@ -46,14 +46,14 @@ pub(crate) fn first(
         }
     }
     let names: Vec<String> = weights.model.parameters().into_iter().map(|p| p.name).collect();
-    let gradients = names.iter().zip(&update.gradients.tensors);
-    let gradients = gradients.map(|(name, tensor)| (format!("gradient of {name}"), tensor.clone()));
+    let gradients = names.iter().zip(update.gradients.tensors()?);
+    let gradients = gradients.map(|(name, tensor)| (format!("gradient of {name}"), tensor));
     if let Some(culprit) = first_of(Origin::Gradients, gradients)? {
         return Ok(Some(culprit));
     }
     let Some((next, moments)) = next else { return Ok(None) };
-    let seconds = names.iter().zip(&moments.second);
-    let seconds = seconds.map(|(name, tensor)| (format!("second moment of {name}"), tensor.clone()));
+    let seconds = names.iter().zip(moments.join()?.second);
+    let seconds = seconds.map(|(name, tensor)| (format!("second moment of {name}"), tensor));
     let updated = next.named_tensors().into_iter().map(|(name, tensor)| (format!("updated {name}"), tensor));
     first_of(Origin::Update, seconds.chain(updated))
 }

@@ -1,4 +1,4 @@
-//! `optimizer`: Adam on the mean gradient of each step. The loop of the weights begins here.
+//! `optimizer`: Adam on the mean gradient of each step, on each device for a slice. The loop of the weights begins here.
 //!
 //! Laws: version 0 is sent before any input. Version n+1 is made from version n and the gradients of step n. A version
 //! never changes once it was sent, and no version with a number that is not finite is ever sent. Version n+1 is written
@@ -14,19 +14,22 @@ use candle_core::{DType, Device};
 use framewise_pipeline::KeySpec;
 use framewise_pipeline::prelude::*;
 
+use crate::collective::{Cut, LIMIT, Team};
 use crate::device::Devices;
-use crate::failure::compute_failure;
+use crate::failure::{collective_failure, compute_failure};
 use crate::model::{Model, Weights};
+use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
 use crate::model_kit::keys::{ModelKeys, SCALED, l2_parameters_by_model};
 use crate::model_kit::kind::MODEL;
-use crate::optim::{Adam, AdamConfig, Moments, ScheduleKeys};
+use crate::optim::{Adam, AdamConfig, Divided, ScheduleKeys};
 use crate::payload::{TrainState, Update, WeightsVersion};
 use crate::run_state::resume::Resume;
 use crate::training::nonfinite::Policy;
+use crate::training::traffic::Traffic;
 use crate::training::{eigenvalues, init_from};
 use crate::words::{self, plural};
-use updates::{Optimizing, Version};
+use updates::Optimizing;
 
 /// The stage type `optimizer`.
 pub(crate) struct Optimizer;
@@ -102,6 +105,7 @@ impl StageType for Optimizer {
     fn check_upstream(config: &Config, upstream: &Upstream<'_>, _context: &CheckContext<'_>) -> Vec<Remark> {
         let forward = upstream.iter().find(|stage| stage.type_name.ends_with("_forward"));
         let mut remarks = forward.map_or_else(Vec::new, |forward| config.model.disagreements(forward));
+        remarks.extend(other_slices(&config.devices, upstream));
         let rate = config.schedule.learning_rate;
         if rate == 0.0 {
             remarks.push(Remark::warning("learning_rate", "with a learning rate of 0 nothing is learned"));
@@ -143,19 +147,37 @@ impl StageType for Optimizer {
         survey
     }
 
-    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let model = config.model.model().ok()?;
         let size =
             |shape: &[usize]| shape.iter().map(|n| *n as u64).product::<u64>() * estimates::FLOAT_BYTES;
         let parameters: u64 = model.parameters().iter().map(|parameter| size(&parameter.shape)).sum();
-        let weights = parameters + model.buffers().iter().map(|buffer| size(&buffer.shape)).sum::<u64>();
-        let (state, device) =
-            (weights + 2 * parameters, config.devices.names().first().and_then(|name| estimates::gpu(name)));
-        let estimate = Estimate::default()
-            .holds_on("weights", weights, device)
-            .holds_on("Adam's moments", 2 * parameters, device)
-            .holds_on("weights and moments of the next step", state, device)
-            .counts("parameters", parameters / estimates::FLOAT_BYTES);
+        let buffers = model.buffers().iter().map(|buffer| size(&buffer.shape)).sum::<u64>();
+        let weights = parameters + buffers;
+        let state = weights + 2 * parameters;
+        let names = config.devices.names();
+        let shapes = model.parameters().into_iter().map(|parameter| parameter.shape.into());
+        let division = Division::new(shapes, names);
+        let mut estimate = Estimate::default().counts("parameters", parameters / estimates::FLOAT_BYTES);
+        let mut memories: Vec<Option<&str>> = Vec::new();
+        for memory in names.iter().map(|name| estimates::gpu(name)) {
+            if !memories.contains(&memory) {
+                memories.push(memory);
+                estimate = estimate.holds_on("weights", weights, memory);
+                estimate = estimate.holds_on("weights of the next step", weights, memory);
+            }
+        }
+        estimate = division.holds("Adam's moments", 2, estimate);
+        estimate = division.holds("Adam's moments of the next step", 2, estimate);
+        // Where the forward pass is computed on other devices, they get a copy.
+        let forward = estimates::forward(site.upstream).map(estimates::device_names).unwrap_or_default();
+        for gpu in forward.iter().filter_map(|name| estimates::gpu(name)) {
+            if !memories.contains(&Some(gpu)) {
+                memories.push(Some(gpu));
+                estimate = estimate.holds_on("weights for the forward pass", weights, Some(gpu));
+            }
+        }
+        let estimate = division.takes_weights(buffers, estimate);
         // The newest version in an edge is the one that this stage holds itself.
         let flow =
             |bytes| Flow { newest_is_held: true, ..estimates::one_for_one(flows, "gradients", Some(bytes)) };
@@ -164,25 +186,29 @@ impl StageType for Optimizer {
 
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let model = config.model.model()?;
-        // The weights live on the first device; forward copies them to the others.
-        let device = config.devices.open_first()?;
-        let restored = match context.resources.get::<Resume>() {
+        let devices = config.devices.open_named()?;
+        let shapes = model.parameters().into_iter().map(|parameter| parameter.shape.into());
+        let cut = Cut::new(shapes, devices.len());
+        let team = Team::local(&devices, LIMIT);
+        let divided = Divided::new(Adam::new(config.adam.clone()), team, Arc::new(cut));
+        let (current, restored) = match context.resources.get::<Resume>() {
             Some(resume) => {
-                let state = resume.state(context.seed, &model, &device)?;
+                let (state, version) = resume.state(context.seed, &model, &devices[0].1, &divided)?;
                 // Nobody needs the tensors a second time.
                 context.resources.insert(resume.without_tensors());
-                Some(state)
+                (version, Some(state))
             }
-            None => None,
+            None => {
+                let weights = fresh(&config, &model, &devices[0].1, context)?;
+                let version = divided.start(weights);
+                (version.map_err(|e| collective_failure("making the first version", &e))?, None)
+            }
         };
-        let current = match &restored {
-            Some(state) => Version { weights: state.weights.clone(), moments: state.moments.clone() },
-            None => fresh(&config, &model, &device, context)?,
-        };
-        let count = current.weights.parameter_count();
+        let count = current.weights().parameter_count();
         context.message(Level::Info, format!("{} trainable parameters", words::count(count as u64)));
         Ok(Box::new(Optimizing {
-            adam: Adam::new(config.adam),
+            traffic: Traffic::new(divided.team(), context),
+            divided,
             schedule: config.schedule.into(),
             model,
             current,
@@ -200,13 +226,28 @@ impl StageType for Optimizer {
     }
 }
 
-/// The version with which a run begins that is not resumed.
+/// What is wrong where the stage that sums the gradients does so in other slices than those that this stage updates.
+fn other_slices(devices: &Devices, upstream: &Upstream<'_>) -> Option<Remark> {
+    let reducing = upstream.nearest("all_reduce")?;
+    let theirs = reducing.settings.get("devices")?.as_array()?;
+    if theirs.iter().map(|name| name.as_str()).eq(devices.names().iter().map(|name| Some(name.as_str()))) {
+        return None;
+    }
+    let text = format!(
+        "these devices are not those of stage `{}`, and each device updates the slice of the parameters whose gradients it \
+         summed: give both stages the same `devices`",
+        reducing.name
+    );
+    Some(Remark::error("devices", text).against(reducing, "devices"))
+}
+
+/// The weights with which a run begins that is not resumed.
 fn fresh(
     config: &Config,
     model: &Arc<dyn Model>,
     device: &Device,
     context: &StageContext,
-) -> Result<Version, Failure> {
+) -> Result<Weights, Failure> {
     let mut weights = match &config.init_from {
         Some(path) => init_from::start(path, model, context, device)?,
         None => Weights::initial(model.clone(), context.seed, device, DType::F32)
@@ -215,8 +256,7 @@ fn fresh(
     if let Some(path) = &config.eigenvalues {
         eigenvalues::apply(path, &mut weights)?;
     }
-    let moments = Moments::zeros(&weights).map_err(|e| compute_failure("allocating Adam's moments", &e))?;
-    Ok(Version { weights: Arc::new(weights), moments: Arc::new(moments) })
+    Ok(weights)
 }
 
 #[cfg(test)]

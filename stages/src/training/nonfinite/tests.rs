@@ -6,8 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
+use crate::collective::Sliced;
 use crate::model::{Gradients, Model, NextVlad, NextVladConfig, backward};
-use crate::optim::{Adam, AdamConfig, Updated};
+use crate::optim::{Adam, AdamConfig, Moments, Updated};
 use crate::payload::{EpochProgress, Features};
 
 const SEED: u64 = 3;
@@ -53,12 +54,12 @@ fn step(weights: &Weights) -> (Update, (Weights, Moments)) {
         moments.push(Arc::new(forward.moments));
     }
     let parts: Vec<(&Gradients, usize)> = shards.iter().map(|g| (g, 3)).collect();
-    let gradients = Arc::new(crate::optim::reduce(&parts).unwrap());
+    let gradients = crate::optim::reduce(&parts).unwrap();
     let adam = Adam::new(AdamConfig::default());
     let zeros = Moments::zeros(weights).unwrap();
     let Updated { weights: next, moments: next_moments, .. } =
         adam.update(weights, &zeros, &gradients, 1e-3, None).unwrap();
-    let progress = EpochProgress::default();
+    let (progress, gradients) = (EpochProgress::default(), Arc::new(Sliced::whole(gradients.tensors)));
     (
         Update { step: 4, epoch: 1, progress, gradients, moments, videos: 6, batches, losses },
         (next, next_moments),
@@ -91,7 +92,8 @@ fn the_first_culprit_is_named_whatever_follows_from_it() {
     let mut weights = weights();
     let (mut update, (mut next, mut moments)) = step(&weights);
     let find = |weights: &Weights, update: &Update, next: &Weights, moments: &Moments| {
-        let found = first(weights, update, SEED, Some((next, moments))).unwrap();
+        let moments = DividedMoments::whole(moments.clone());
+        let found = first(weights, update, SEED, Some((next, &moments))).unwrap();
         let kind = failure(5, update, found.as_ref()).kind;
         (found.map(|c| c.to_string()).unwrap_or_default(), kind)
     };
@@ -117,7 +119,7 @@ fn the_first_culprit_is_named_whatever_follows_from_it() {
     let mut gradients = (*update.gradients).clone();
     for name in ["classifier.bias", "audio.expand.bias", "hidden.weight"] {
         let index = place_of(&weights, name);
-        gradients.tensors[index] = poisoned(&gradients.tensors[index], 2, f64::NAN);
+        gradients.slices[0][index] = poisoned(&gradients.slices[0][index], 2, f64::NAN);
     }
     update.gradients = Arc::new(gradients);
     let found = find(&weights, &update, &next, &moments);

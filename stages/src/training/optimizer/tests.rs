@@ -9,10 +9,11 @@ use framewise_pipeline::{Observer, Settings};
 use toml::Value;
 
 use super::*;
+use crate::collective::Sliced;
 use crate::model::{Dropout, Gradients};
 use crate::model_kit::device_batch::to_device;
 use crate::model_kit::kind::ModelKind;
-use crate::optim::{Schedule, Updated};
+use crate::optim::{Moments, Schedule, Updated};
 use crate::payload::{Batch, EpochProgress, Features};
 
 const SEED: u64 = 0;
@@ -74,7 +75,7 @@ fn updates(weights: &Weights) -> Vec<Update> {
                 step,
                 epoch: 0,
                 progress: EpochProgress::default(),
-                gradients: Arc::new(Gradients { tensors: tensors.collect() }),
+                gradients: Arc::new(Sliced::whole(tensors.collect())),
                 moments: vec![Arc::new(forward.moments)],
                 videos: 3,
                 batches: vec![Arc::new(batch)],
@@ -158,8 +159,9 @@ fn plain(settings: &Settings) -> Vec<(Weights, Moments)> {
         if ![1, 3, 4].contains(&update.step) {
             // The rate goes by the videos seen, those of the steps left out among them.
             let rate = schedule.rate(3 * update.step, 0);
+            let gradients = Gradients { tensors: update.gradients.tensors().unwrap() };
             let Updated { weights: mut next, moments: next_moments, .. } =
-                adam.update(&weights, &moments, &update.gradients, rate, None).unwrap();
+                adam.update(&weights, &moments, &gradients, rate, None).unwrap();
             next.buffers = model.fold_moments(&weights, &[&update.moments[0]]).unwrap();
             (weights, moments) = (next, next_moments);
         }
@@ -181,14 +183,8 @@ fn skipped_updates_leave_weights_and_moments_as_they_were_and_the_step_counts() 
     for (state, (weights, moments)) in ran.states.iter().zip(&expected[1..]) {
         assert_eq!(state.samples, 3 * state.step);
         assert_eq!(all_bits(&state.weights), all_bits(weights));
-        assert_eq!(state.moments.updates, moments.updates);
-        for (ours, plain) in state
-            .moments
-            .first
-            .iter()
-            .chain(&state.moments.second)
-            .zip(moments.first.iter().chain(&moments.second))
-        {
+        assert_eq!(state.moments.updates(), moments.updates);
+        for (ours, plain) in state.moments.join().unwrap().tensors().zip(moments.tensors()) {
             assert_eq!(bits(ours), bits(plain), "step {}", state.step);
         }
     }

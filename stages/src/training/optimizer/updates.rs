@@ -5,15 +5,18 @@ use std::sync::Arc;
 use framewise_pipeline::Results;
 use framewise_pipeline::prelude::*;
 
-use crate::failure::compute_failure;
-use crate::model::{BatchMoments, Model, Weights};
-use crate::optim::{Adam, Moments, Schedule, Updated, all_finite};
+use crate::collective::CollectiveError;
+use crate::failure::{collective_failure, compute_failure};
+use crate::model::{BatchMoments, Model};
+use crate::optim::{Divided, Memory, Schedule, Version, all_finite};
 use crate::payload::{TrainState, Update, WeightsVersion};
 use crate::training::nonfinite::{self, Policy};
+use crate::training::traffic::Traffic;
 
 /// The running stage.
 pub(super) struct Optimizing {
-    pub(super) adam: Adam,
+    pub(super) divided: Divided,
+    pub(super) traffic: Traffic,
     pub(super) schedule: Schedule,
     pub(super) model: Arc<dyn Model>,
     pub(super) current: Version,
@@ -29,13 +32,6 @@ pub(super) struct Optimizing {
     pub(super) results: Arc<Results>,
     pub(super) on_nonfinite: Policy,
     pub(super) context: StageContext,
-}
-
-/// A version of the weights with the moments that belong to it.
-#[derive(Clone)]
-pub(super) struct Version {
-    pub(super) weights: Arc<Weights>,
-    pub(super) moments: Arc<Moments>,
 }
 
 /// What an update made.
@@ -60,7 +56,10 @@ impl Stage for Optimizing {
             match self.gradients.recv()? {
                 Packet::Item(update) => self.step(update)?,
                 Packet::Mark(mark) => self.states.mark(mark)?,
-                Packet::End => return Ok(()),
+                Packet::End => {
+                    self.traffic.tell();
+                    return Ok(());
+                }
             }
         }
     }
@@ -68,14 +67,15 @@ impl Stage for Optimizing {
 
 impl Optimizing {
     fn send_weights(&mut self) -> Result<(), StageError> {
-        self.weights.send(WeightsVersion { version: self.step, weights: self.current.weights.clone() })
+        let (weights, replicas) = (self.current.weights().clone(), self.current.replicas[1..].to_vec());
+        self.weights.send(WeightsVersion { version: self.step, weights, replicas })
     }
 
     fn step(&mut self, update: Update) -> Result<(), StageError> {
         let learning_rate = self.schedule.rate(self.samples, update.epoch);
         let next = self
             .update(&update, learning_rate)
-            .map_err(|e| compute_failure(&format!("optimizer step {}", update.step), &e))?;
+            .map_err(|e| collective_failure(&format!("optimizer step {}", update.step), &e))?;
         match next {
             Attempt::Finite(next) => {
                 let previous = std::mem::replace(&mut self.current, next);
@@ -98,7 +98,7 @@ impl Optimizing {
                 progress: update.progress,
                 samples: self.samples,
                 learning_rate,
-                weights: self.current.weights.clone(),
+                weights: self.current.weights().clone(),
                 moments: self.current.moments.clone(),
                 metrics: None,
                 measured: None,
@@ -114,32 +114,31 @@ impl Optimizing {
         self.results.set("examples", self.samples as f64);
         if self.on_nonfinite == Policy::Skip {
             // The number follows from what a checkpoint holds, so that a resumed run continues the count.
-            let skipped = self.step.saturating_sub(self.current.moments.updates);
+            let skipped = self.step.saturating_sub(self.current.moments.updates());
             self.results.set("skipped_updates", skipped as f64);
         }
     }
 
-    fn update(&mut self, update: &Update, learning_rate: f64) -> candle_core::Result<Attempt> {
+    fn update(&mut self, update: &Update, learning_rate: f64) -> Result<Attempt, CollectiveError> {
         if !nonfinite::losses_are_finite(update)? {
             return Ok(Attempt::NotFinite(None));
         }
         let recycled = self.recycle();
-        let Version { weights, moments } = &self.current;
-        let Updated { weights: mut next, moments, finite } =
-            self.adam.update(weights, moments, &update.gradients, learning_rate, recycled)?;
         let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
-        next.buffers = self.model.fold_moments(weights, &shards)?;
-        let finite = finite && all_finite(&next.buffers)?;
-        let next = Version { weights: Arc::new(next), moments: Arc::new(moments) };
+        let buffers = self.model.fold_moments(self.current.weights(), &shards)?;
+        let (next, finite) =
+            self.divided.update(&self.current, &update.gradients, &buffers, learning_rate, recycled)?;
+        self.traffic.step(self.divided.team());
+        let finite = finite && all_finite(&buffers)?;
         Ok(if finite { Attempt::Finite(next) } else { Attempt::NotFinite(Some(next)) })
     }
 
     /// Fails, or leaves the update out. If it is left out, the version stays, and the result of the update becomes
     /// memory for the next one.
     fn not_finite(&mut self, update: &Update, discarded: Option<Version>) -> Result<(), StageError> {
-        let next = discarded.as_ref().map(|v| (&*v.weights, &*v.moments));
+        let next = discarded.as_ref().map(|v| (&**v.weights(), &*v.moments));
         let number = self.step + 1;
-        let culprit = nonfinite::first(&self.current.weights, update, self.context.seed, next)
+        let culprit = nonfinite::first(self.current.weights(), update, self.context.seed, next)
             .map_err(|e| compute_failure(&format!("searching step {number} for what is not finite"), &e))?;
         // Weights that are not finite do not become finite by leaving updates out.
         let hopeless = culprit.as_ref().is_some_and(|c| c.is_in_the_weights());
@@ -154,10 +153,8 @@ impl Optimizing {
     }
 
     /// The buffers of an old version that nobody holds any more.
-    fn recycle(&mut self) -> Option<(Weights, Moments)> {
-        let free = |v: &Version| Arc::strong_count(&v.weights) == 1 && Arc::strong_count(&v.moments) == 1;
-        let index = self.retired.iter().position(free)?;
-        let Version { weights, moments } = self.retired.remove(index);
-        Some((Arc::into_inner(weights)?, Arc::into_inner(moments)?))
+    fn recycle(&mut self) -> Option<Memory> {
+        let index = self.retired.iter().position(Version::is_free)?;
+        self.retired.remove(index).into_memory()
     }
 }

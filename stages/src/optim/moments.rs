@@ -1,0 +1,90 @@
+//! The state of Adam, whole or in slices.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::collective::Cut;
+use crate::model::Weights;
+
+/// The moments of some parameters, with one tensor of each kind for each, in their order: of all parameters of a model,
+/// or of the spans of a slice.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// The decayed mean m of the gradients.
+    pub first: Vec<Tensor>,
+    /// The decayed mean v of the squares of the gradients.
+    pub second: Vec<Tensor>,
+    /// The number t of updates made.
+    pub updates: u64,
+}
+
+impl Moments {
+    /// The state of all parameters before the first update.
+    pub fn zeros(weights: &Weights) -> Result<Self> {
+        let zeros =
+            || weights.parameters.iter().map(|parameter| parameter.zeros_like()).collect::<Result<_>>();
+        Ok(Self { first: zeros()?, second: zeros()?, updates: 0 })
+    }
+
+    /// Copies slice `slice` of the moments of all parameters to `device`.
+    pub(super) fn slice(&self, cut: &Cut, slice: usize, device: &Device) -> Result<Self> {
+        let copies = |tensors: &[Tensor]| {
+            let spans = cut.spans(slice).iter();
+            // The copy is forced: the optimizer writes into its moments, so nobody else may hold them.
+            let copy = spans.map(|span| {
+                let tensor = tensors.get(span.tensor);
+                let tensor = tensor.ok_or_else(|| candle_core::Error::msg("moments lack a tensor"))?;
+                span.view(tensor)?.force_contiguous()?.to_device(device)
+            });
+            copy.collect::<Result<_>>()
+        };
+        Ok(Self { first: copies(&self.first)?, second: copies(&self.second)?, updates: self.updates })
+    }
+
+    /// The tensors of both kinds.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.first.iter().chain(&self.second)
+    }
+}
+
+/// Adam's moments of all parameters, of which each device holds a slice.
+#[derive(Clone, Debug)]
+pub struct DividedMoments {
+    /// The cut.
+    pub cut: Arc<Cut>,
+    /// The moments of each slice, on the device of the slice.
+    pub slices: Vec<Moments>,
+}
+
+impl DividedMoments {
+    /// These moments of all parameters as one slice, without a copy.
+    pub fn whole(moments: Moments) -> Self {
+        let cut = Cut::new(moments.first.iter().map(|tensor| tensor.shape().clone()), 1);
+        Self { cut: Arc::new(cut), slices: vec![moments] }
+    }
+
+    /// The number t of updates made.
+    pub fn updates(&self) -> u64 {
+        self.slices.first().map_or(0, |slice| slice.updates)
+    }
+
+    /// The moments of all parameters. A tensor that lies in one slice is not copied. One that is cut is put together in
+    /// the memory of the host.
+    ///
+    /// # Errors
+    /// A slice lacks a tensor, or a copy fails.
+    pub fn join(&self) -> Result<Moments> {
+        let all = |of: fn(&Moments) -> &[Tensor]| {
+            let tensors = 0..self.cut.shapes().len();
+            let join = |tensor| self.cut.join(tensor, |slice, span| of(self.slices.get(slice)?).get(span));
+            tensors.map(join).collect::<Result<Vec<_>>>()
+        };
+        Ok(Moments { first: all(|m| &m.first)?, second: all(|m| &m.second)?, updates: self.updates() })
+    }
+
+    /// The tensors of all slices.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.slices.iter().flat_map(Moments::tensors)
+    }
+}
