@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, Var};
-use framewise_pipeline::Keys;
+use framewise_pipeline::{KeyWord as _, Keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::DeviceBatch;
 use super::dropout::Dropout;
 use crate::kernels::moments::NormMoments;
+use crate::kernels::precision::Precision;
 
 /// The way in which a parameter begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,9 +136,12 @@ pub trait Model: Send + Sync + std::fmt::Debug {
         Ok(None)
     }
 
-    /// This model with its products taken in bf16, see [`super::Precision`]. `None` for a model that has none.
-    fn in_bf16(&self) -> Option<Arc<dyn Model>> {
-        None
+    /// This model with its products taken in `precision`.
+    ///
+    /// # Errors
+    /// What a model of this kind or size has no products for, without a full stop.
+    fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
+        Err(format!("the model `{}` has no products in {}", self.name(), precision.word()))
     }
 
     /// The memory of a training step and of an evaluation step on one shard of this size, computed on the CPU. `None` for
@@ -195,7 +199,7 @@ pub struct DataSizes {
 /// The configuration of a model: everything that defines it but its weights. Each field is a key of graphs and of
 /// configuration files.
 ///
-/// The derive of [`Keys`] is the only thing that models take from the pipeline. Like the derives of serde, it only
+/// The derives of keys and of their words are the only things that models take from the pipeline. Like the derives of serde, it only
 /// describes the fields. So the name, range, default and documentation of a key are written once, and a model computes
 /// without it.
 pub trait ModelConfig: Keys + Default + Serialize + DeserializeOwned {

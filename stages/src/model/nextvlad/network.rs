@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor, Var};
+use framewise_pipeline::KeyWord as _;
 
 use super::config::{DropoutMode, NextVladConfig};
 use super::head::{Head, Running, Trace};
 use super::layout::{AUDIO_OFFSET, BranchLayout, Fetch, Layout, Side, Sizes};
-use super::merged::MergedNextVlad;
+use super::merged::{MergedNextVlad, problem_in};
 use super::vlad::{self, Statistics};
 use super::{intermediates, memory, running};
 use crate::kernels::backend::{Backend, Kernels};
@@ -29,8 +30,8 @@ pub struct NextVlad {
     pub config: NextVladConfig,
     /// The implementation that computes. All of them give the same numbers up to rounding.
     pub kernels: Kernels,
-    /// The numbers that the products of the forward and the backward pass take as operands. [`Precision::Bf16`] needs
-    /// f32 weights and the kernels of the CPU.
+    /// The numbers that the products of the forward and the backward pass take as operands. Any but [`Precision::F32`]
+    /// needs f32 weights and the kernels of the CPU. Not every precision [trains](Precision::trains).
     pub precision: Precision,
 }
 
@@ -66,12 +67,20 @@ impl NextVlad {
         batch: &DeviceBatch,
         backend: Backend,
     ) -> Result<Frames> {
-        if self.precision == Precision::F32 {
-            return Ok(Frames::Features(self.features(layout, side, tensors, batch, backend)?));
+        match self.precision {
+            Precision::F32 => {
+                return Ok(Frames::Features(self.features(layout, side, tensors, batch, backend)?));
+            }
+            Precision::Bf16 => {}
+            // What is worked out of the weights once has no intermediate values, and no gradient.
+            Precision::Int8 | Precision::Int8x2 => candle_core::bail!(
+                "precision {} is for evaluation and prediction alone",
+                self.precision.word()
+            ),
         }
         let scale = &tensors[layout.rgb_scale];
         if backend == Backend::Plain || scale.dtype() != DType::F32 {
-            candle_core::bail!("products of bf16 operands need f32 weights and the kernels of the CPU");
+            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
         }
         Ok(Frames::Codes(match side {
             Side::Rgb => Codes::new(&batch.rgb, 0.0, Some(scale))?,
@@ -317,17 +326,24 @@ impl Model for NextVlad {
     }
 
     fn evaluator(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
-        Ok(match self.precision {
-            Precision::F32 => None,
-            Precision::Bf16 if self.kernels == Kernels::Plain => {
-                candle_core::bail!("products of bf16 operands need f32 weights and the kernels of the CPU")
-            }
-            Precision::Bf16 => Some(Box::new(MergedNextVlad::new(&self.config, weights)?)),
+        if self.precision != Precision::F32 && self.kernels == Kernels::Plain {
+            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
+        }
+        if let Some(problem) = problem_in(&self.config, self.precision) {
+            candle_core::bail!("{problem}");
+        }
+        Ok(match (self.precision, self.precision.planes()) {
+            (Precision::F32, _) => None,
+            (_, None) => Some(Box::new(MergedNextVlad::bf16(&self.config, weights)?)),
+            (_, Some(planes)) => Some(Box::new(MergedNextVlad::whole(&self.config, weights, planes)?)),
         })
     }
 
-    fn in_bf16(&self) -> Option<Arc<dyn Model>> {
-        Some(Arc::new(Self { precision: Precision::Bf16, ..self.clone() }))
+    fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
+        match problem_in(&self.config, precision) {
+            Some(problem) => Err(problem),
+            None => Ok(Arc::new(Self { precision, ..self.clone() })),
+        }
     }
 
     fn step_bytes(&self, size: ShardSize) -> Option<StepBytes> {

@@ -1,38 +1,25 @@
-//! From matrices to tiles, with rounding to bf16.
+//! From matrices to tiles.
+
+use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use super::tile::{BLOCK, DEPTH, PAIRS, SIDE, Tile};
+use super::tile::{BLOCK, SIDE, Tile, WORDS};
 use crate::kernels::wide::widest;
 
-/// A number of an operand.
-pub(crate) trait Number: Copy + Sync {
-    /// The bits of an f32 whose upper half is the number as a bf16.
-    fn bits(self) -> u32;
+/// The numbers that a tile holds.
+pub(crate) trait Form: Send + Sync {
+    /// The numbers of one word.
+    const GROUP: usize;
+
+    /// The numbers along the direction in which sums are taken, in one tile.
+    const DEPTH: usize = Self::GROUP * WORDS;
 }
 
-impl Number for f32 {
-    /// Rounds to the nearest bf16, ties to even. A NaN stays a NaN.
-    #[inline(always)]
-    fn bits(self) -> u32 {
-        let bits = self.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-        if self.is_nan() { bits | 0x0040_0000 } else { rounded }
-    }
-}
-
-impl Number for u8 {
-    /// The byte less 128, which a bf16 holds exactly.
-    #[inline(always)]
-    fn bits(self) -> u32 {
-        (f32::from(self) - 128.0).to_bits()
-    }
-}
-
-/// A pair of neighbours, of which the first is the lower half.
-#[inline(always)]
-fn pair<T: Number>(first: T, second: T) -> u32 {
-    first.bits() >> 16 | second.bits() & 0xffff_0000
+/// A number of an operand, which becomes part of a word of form `F`.
+pub(crate) trait Number<F: Form>: Copy + Sync {
+    /// The bits of the number in its word, where it stands at `place` of its group. All other bits are zero.
+    fn bits(self, place: usize) -> u32;
 }
 
 /// A matrix in memory, row by row or column by column.
@@ -46,7 +33,7 @@ pub(crate) struct Matrix<'a, T> {
     by_columns: bool,
 }
 
-impl<'a, T: Number> Matrix<'a, T> {
+impl<'a, T: Copy> Matrix<'a, T> {
     /// A matrix whose rows lie one after another.
     ///
     /// # Panics
@@ -72,24 +59,30 @@ impl<'a, T: Number> Matrix<'a, T> {
     }
 
     /// Packs left tiles that follow each other along a row, the first one at `row` and `column`.
-    pub(super) fn left_tiles(&self, row: usize, column: usize, tiles: &mut [Tile]) {
+    pub(crate) fn left_tiles<F: Form>(&self, row: usize, column: usize, tiles: &mut [Tile])
+    where
+        T: Number<F>,
+    {
         widest(
             #[inline(always)]
             || {
                 for (index, tile) in tiles.iter_mut().enumerate() {
-                    self.left_tile(row, column + index * DEPTH, tile);
+                    self.left_tile(row, column + index * F::DEPTH, tile);
                 }
             },
         );
     }
 
     /// Packs right tiles that follow each other along a column, the first one at `row` and `column`.
-    pub(super) fn right_tiles(&self, row: usize, column: usize, tiles: &mut [Tile]) {
+    pub(crate) fn right_tiles<F: Form>(&self, row: usize, column: usize, tiles: &mut [Tile])
+    where
+        T: Number<F>,
+    {
         widest(
             #[inline(always)]
             || {
                 for (index, tile) in tiles.iter_mut().enumerate() {
-                    self.right_tile(row + index * DEPTH, column, tile);
+                    self.right_tile(row + index * F::DEPTH, column, tile);
                 }
             },
         );
@@ -97,7 +90,10 @@ impl<'a, T: Number> Matrix<'a, T> {
 
     /// Packs the left tile of rows from `row` and columns from `column`. What lies outside the matrix is zero.
     #[inline(always)]
-    fn left_tile(&self, row: usize, column: usize, tile: &mut Tile) {
+    fn left_tile<F: Form>(&self, row: usize, column: usize, tile: &mut Tile)
+    where
+        T: Number<F>,
+    {
         if self.by_columns {
             let mut across = Tile::ZERO;
             self.across(column, row, &mut across);
@@ -109,7 +105,10 @@ impl<'a, T: Number> Matrix<'a, T> {
 
     /// Packs the right tile of rows from `row` and columns from `column`. What lies outside the matrix is zero.
     #[inline(always)]
-    fn right_tile(&self, row: usize, column: usize, tile: &mut Tile) {
+    fn right_tile<F: Form>(&self, row: usize, column: usize, tile: &mut Tile)
+    where
+        T: Number<F>,
+    {
         if self.by_columns {
             let mut along = Tile::ZERO;
             self.along(column, row, &mut along);
@@ -119,35 +118,39 @@ impl<'a, T: Number> Matrix<'a, T> {
         }
     }
 
-    /// Packs 16 lines of memory from `line`, each from `place`. The pairs are neighbours of one line.
+    /// Packs 16 lines of memory from `line`, each from `place`. The groups are neighbours of one line.
     #[inline(always)]
-    fn along(&self, line: usize, place: usize, tile: &mut Tile) {
+    fn along<F: Form>(&self, line: usize, place: usize, tile: &mut Tile)
+    where
+        T: Number<F>,
+    {
         let (lines, length) = self.lines();
-        for (index, pairs) in tile.0.chunks_exact_mut(PAIRS).enumerate() {
+        let word =
+            |group: &[T]| group.iter().enumerate().fold(0, |word, (place, number)| word | number.bits(place));
+        for (index, words) in tile.0.chunks_exact_mut(WORDS).enumerate() {
             let line = line + index;
             if line >= lines || place >= length {
-                pairs.fill(0);
+                words.fill(0);
                 continue;
             }
-            let line = &self.values[line * self.stride..line * self.stride + length];
-            if let Some((values, _)) = line[place..].split_first_chunk::<DEPTH>() {
-                for (index, target) in pairs.iter_mut().enumerate() {
-                    *target = pair(values[2 * index], values[2 * index + 1]);
+            let rest = &self.values[line * self.stride + place..line * self.stride + length];
+            if let Some(whole) = rest.get(..F::DEPTH) {
+                for (target, group) in words.iter_mut().zip(whole.chunks_exact(F::GROUP)) {
+                    *target = word(group);
                 }
             } else {
-                let rest = &line[place..];
-                for (index, target) in pairs.iter_mut().enumerate() {
-                    let at = |place: usize| rest.get(place).map_or(0, |value| value.bits());
-                    *target = at(2 * index) >> 16 | at(2 * index + 1) & 0xffff_0000;
-                }
+                let mut groups = rest.chunks(F::GROUP);
+                words.iter_mut().for_each(|target| *target = groups.next().map_or(0, word));
             }
         }
     }
 
-    /// Packs 32 lines of memory from `line`, each of 16 numbers from `place`. The pairs are two lines that follow each
-    /// other.
+    /// Packs lines of memory from `line`, each of 16 numbers from `place`. The groups are lines that follow each other.
     #[inline(always)]
-    fn across(&self, line: usize, place: usize, tile: &mut Tile) {
+    fn across<F: Form>(&self, line: usize, place: usize, tile: &mut Tile)
+    where
+        T: Number<F>,
+    {
         let (lines, length) = self.lines();
         let numbers = |line: usize| -> &[T] {
             if line >= lines || place >= length {
@@ -155,18 +158,17 @@ impl<'a, T: Number> Matrix<'a, T> {
             }
             &self.values[line * self.stride + place..line * self.stride + length.min(place + SIDE)]
         };
-        for (index, targets) in tile.0.chunks_exact_mut(SIDE).enumerate() {
-            let (first, second) = (numbers(line + 2 * index), numbers(line + 2 * index + 1));
-            if let (Some(first), Some(second)) = (first.first_chunk::<SIDE>(), second.first_chunk::<SIDE>()) {
-                for ((target, first), second) in targets.iter_mut().zip(first).zip(second) {
-                    *target = pair(*first, *second);
-                }
-            } else {
-                for (index, target) in targets.iter_mut().enumerate() {
-                    let at = |numbers: &[T]| numbers.get(index).map_or(0, |value| value.bits());
-                    *target = at(first) >> 16 | at(second) & 0xffff_0000;
+        for (index, words) in tile.0.chunks_exact_mut(SIDE).enumerate() {
+            let mut made = [0; SIDE];
+            for place in 0..F::GROUP {
+                let numbers = numbers(line + index * F::GROUP + place);
+                if let Some(numbers) = numbers.first_chunk::<SIDE>() {
+                    made.iter_mut().zip(numbers).for_each(|(word, number)| *word |= number.bits(place));
+                } else {
+                    made.iter_mut().zip(numbers).for_each(|(word, number)| *word |= number.bits(place));
                 }
             }
+            words.copy_from_slice(&made);
         }
     }
 
@@ -177,48 +179,53 @@ impl<'a, T: Number> Matrix<'a, T> {
 }
 
 /// The number of tiles along which the sums of `depth` products are taken.
-pub(super) fn tiles_of(depth: usize) -> usize {
-    depth.div_ceil(DEPTH)
+pub(crate) fn tiles_of<F: Form>(depth: usize) -> usize {
+    depth.div_ceil(F::DEPTH)
 }
 
 /// The number of panels of 16 rows or columns, an even number.
-pub(super) fn panels_of(lines: usize) -> usize {
+pub(crate) fn panels_of(lines: usize) -> usize {
     lines.div_ceil(BLOCK) * 2
 }
 
 /// The right operand of products, packed. It serves any number of products.
-pub(crate) struct Right {
+pub(crate) struct Right<F> {
     /// Panel after panel of 16 columns.
     tiles: Vec<Tile>,
     rows: usize,
     columns: usize,
+    form: PhantomData<F>,
 }
 
-impl Right {
+impl<F: Form> Right<F> {
     /// Packs a matrix.
-    pub(crate) fn pack<T: Number>(matrix: Matrix<T>) -> Self {
-        let depth = tiles_of(matrix.rows);
+    pub(crate) fn pack<T: Number<F>>(matrix: Matrix<T>) -> Self {
+        let depth = tiles_of::<F>(matrix.rows);
         let mut tiles = vec![Tile::ZERO; panels_of(matrix.columns) * depth];
         tiles.par_chunks_mut(depth.max(1)).enumerate().for_each(|(panel, tiles)| {
             matrix.right_tiles(0, panel * SIDE, tiles);
         });
-        Self { tiles, rows: matrix.rows, columns: matrix.columns }
+        Self { tiles, rows: matrix.rows, columns: matrix.columns, form: PhantomData }
     }
 
     /// Packs a matrix that exists column by column alone: `fill` writes the column of a number into its second argument,
     /// which has `rows` elements.
-    pub(crate) fn pack_columns(rows: usize, columns: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
-        let depth = tiles_of(rows);
+    pub(crate) fn pack_columns<T: Number<F> + Default>(
+        rows: usize,
+        columns: usize,
+        fill: impl Fn(usize, &mut [T]) + Sync,
+    ) -> Self {
+        let depth = tiles_of::<F>(rows);
         let mut tiles = vec![Tile::ZERO; panels_of(columns) * depth];
         tiles.par_chunks_mut(depth.max(1)).enumerate().for_each_init(Vec::new, |memory, (panel, tiles)| {
             let count = SIDE.min(columns.saturating_sub(panel * SIDE));
-            memory.resize(count * rows, 0.0);
+            memory.resize(count * rows, T::default());
             for (index, column) in memory.chunks_exact_mut(rows.max(1)).enumerate() {
                 fill(panel * SIDE + index, column);
             }
             Matrix::of_rows(memory, count, rows).transposed().right_tiles(0, 0, tiles);
         });
-        Self { tiles, rows, columns }
+        Self { tiles, rows, columns, form: PhantomData }
     }
 
     /// The number of rows of the matrix.
@@ -232,8 +239,8 @@ impl Right {
     }
 
     /// The tiles `from..to` of a panel.
-    pub(super) fn panel(&self, panel: usize, from: usize, to: usize) -> &[Tile] {
-        let depth = tiles_of(self.rows);
+    pub(crate) fn panel(&self, panel: usize, from: usize, to: usize) -> &[Tile] {
+        let depth = tiles_of::<F>(self.rows);
         &self.tiles[panel * depth + from..panel * depth + to]
     }
 }
