@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::batch::DeviceBatch;
 use super::dropout::Dropout;
+use super::exported::Arrays;
 use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
 
@@ -142,6 +143,37 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// What a model of this kind or size has no products for, without a full stop.
     fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
         Err(format!("the model `{}` has no products in {}", self.name(), precision.word()))
+    }
+
+    /// What an evaluation in the precision of this model needs of `weights`, as arrays to store.
+    ///
+    /// # Errors
+    /// The precision has no form of its own, or the weights are not those of this model.
+    fn export(&self, _weights: &Weights) -> Result<Arrays> {
+        candle_core::bail!("the model `{}` has no weights to export", self.name())
+    }
+
+    /// Checks that an evaluation by this model is that of exported weights, whose model [described](Model::describe) itself
+    /// as `theirs`.
+    ///
+    /// # Errors
+    /// What differs, without a full stop.
+    fn check_export(&self, _theirs: &serde_json::Value) -> std::result::Result<(), String> {
+        Err(format!("the model `{}` has no exported weights", self.name()))
+    }
+
+    /// The model of which the weights in `arrays` are a part, which [`Model::export`] of this one made.
+    ///
+    /// # Errors
+    /// What does not fit this model, without a full stop.
+    fn of_export(&self, _arrays: Arrays) -> std::result::Result<Arc<dyn Model>, String> {
+        Err(format!("the model `{}` has no exported weights", self.name()))
+    }
+
+    /// The precision of weights that are a part of the model. `None` for a model whose weights are its parameters and
+    /// buffers.
+    fn exported(&self) -> Option<Precision> {
+        None
     }
 
     /// The memory of a training step and of an evaluation step on one shard of this size, computed on the CPU. `None` for

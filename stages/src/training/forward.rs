@@ -50,6 +50,7 @@ enum Mode {
 
 struct Forward {
     model: Arc<dyn Model>,
+    precision: Precision,
     devices: Vec<Device>,
     training: bool,
     seed: u64,
@@ -219,6 +220,7 @@ impl Component for ModelForward {
         }
         Ok(Box::new(Forward {
             model,
+            precision: config.precision,
             devices: config.devices.open()?,
             training: config.mode == Mode::Train,
             seed: context.seed,
@@ -269,7 +271,12 @@ impl Forward {
         loop {
             match self.weights.recv()? {
                 Packet::Item(WeightsVersion { version, weights }) => {
-                    check_shapes(&*self.model, &weights)?;
+                    // Weights that were exported for this evaluation are a part of their model.
+                    let fits = !self.training && weights.model.exported() == Some(self.precision);
+                    let model = if fits { weights.model.clone() } else { self.model.clone() };
+                    if !fits {
+                        check_shapes(&*model, &weights)?;
+                    }
                     let place = |device: &Device| {
                         if weights.device().is_none_or(|d| d.same_device(device)) {
                             Ok(weights.clone())
@@ -284,7 +291,7 @@ impl Forward {
                         .collect::<candle_core::Result<_>>()
                         .map_err(|e| compute_failure("copying the weights", &e))?;
                     let evaluated = if self.training { &[] } else { per_device.as_slice() };
-                    let evaluators = evaluated.iter().map(|weights| self.model.evaluator(weights));
+                    let evaluators = evaluated.iter().map(|weights| model.evaluator(weights));
                     let evaluators = evaluators
                         .collect::<candle_core::Result<_>>()
                         .map_err(|e| compute_failure("preparing the weights", &e))?;

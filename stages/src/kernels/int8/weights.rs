@@ -62,6 +62,17 @@ impl WholeWeights {
         Self { planes, numbers, scales }
     }
 
+    /// The matrix of these bytes, which [`WholeWeights::bytes`] made. Bytes of a number below −32,768 are none of those, and
+    /// count as this number.
+    pub(crate) fn of_bytes(high: &[i8], low: Option<&[i8]>, scales: Vec<f32>) -> Self {
+        let Some(low) = low else {
+            let numbers = high.par_iter().map(|byte| i16::from(*byte)).collect();
+            return Self { planes: Planes::One, numbers, scales };
+        };
+        let join = |(high, low): (&i8, &i8)| (i16::from(*high) * 256).saturating_add(i16::from(*low));
+        Self { planes: Planes::Two, numbers: high.par_iter().zip(low).map(join).collect(), scales }
+    }
+
     /// The number of inputs.
     pub(crate) fn inputs(&self) -> usize {
         self.numbers.len() / self.scales.len().max(1)
@@ -82,7 +93,8 @@ fn only_byte(number: i16) -> i8 {
 }
 
 fn high_byte(number: i16) -> i8 {
-    ((number + 128) >> 8) as i8
+    // A number above 32,639 has no high byte, and rounding makes none.
+    (number.saturating_add(128) >> 8) as i8
 }
 
 fn low_byte(number: i16) -> i8 {
@@ -184,6 +196,8 @@ mod tests {
                 let joined = bytes.iter().fold(0, |sum, plane| 256 * sum + i32::from(plane[index]));
                 assert_eq!(joined, i32::from(made.numbers[index]));
             }
+            let low = bytes.get(1).map(|low| &low[..]);
+            assert_eq!(WholeWeights::of_bytes(&bytes[0], low, made.scales.clone()), made);
         }
     }
 

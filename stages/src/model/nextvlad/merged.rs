@@ -142,6 +142,24 @@ impl MergedNextVlad {
         Ok(Self::of(config, maps, planes == Planes::One))
     }
 
+    /// The evaluation of maps that were exported.
+    pub(super) fn exported(config: &NextVladConfig, maps: &Maps<WholeMap>, planes: Planes) -> Self {
+        let branch = |maps: &BranchMaps<WholeMap>| BranchMaps {
+            expand: Affine::whole(&maps.expand),
+            assign: Affine::whole(&maps.assign),
+            centers: maps.centers.clone(),
+        };
+        let maps = Maps {
+            rgb: branch(&maps.rgb),
+            audio: branch(&maps.audio),
+            hidden: Affine::whole(&maps.hidden),
+            gate1: Affine::whole(&maps.gate1),
+            gate2: Affine::whole(&maps.gate2),
+            classifier: Affine::whole(&maps.classifier),
+        };
+        Self::of(config, maps, planes == Planes::One)
+    }
+
     /// The evaluation of maps.
     fn of(config: &NextVladConfig, maps: Maps<Affine>, pools_in_bf16: bool) -> Self {
         let merged = |maps: BranchMaps<Affine>, side: Side| {

@@ -8,9 +8,9 @@ use framewise_pipeline::KeyWord as _;
 use super::config::{DropoutMode, NextVladConfig};
 use super::head::{Head, Running, Trace};
 use super::layout::{AUDIO_OFFSET, BranchLayout, Fetch, Layout, Side, Sizes};
-use super::merged::{MergedNextVlad, problem_in};
+use super::merged::{Maps, MergedNextVlad, problem_in};
 use super::vlad::{self, Statistics};
-use super::{intermediates, memory, running};
+use super::{exported, intermediates, memory, running};
 use crate::kernels::backend::{Backend, Kernels};
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::vlad::frames::{Codes, Frames};
@@ -21,6 +21,7 @@ use crate::model::definition::{
     TrainForward, Weights,
 };
 use crate::model::dropout::Dropout;
+use crate::model::exported::{Array, Arrays};
 use crate::model::{loss, norm};
 
 /// The model: its configuration, and the choice of the kernels that compute it.
@@ -344,6 +345,36 @@ impl Model for NextVlad {
             Some(problem) => Err(problem),
             None => Ok(Arc::new(Self { precision, ..self.clone() })),
         }
+    }
+
+    /// In bf16, the parameters are rounded, and buffers stay as they are. In whole numbers, the arrays are those of
+    /// [`super::exported`].
+    fn export(&self, weights: &Weights) -> Result<Arrays> {
+        if let Some(problem) = problem_in(&self.config, self.precision) {
+            candle_core::bail!("{problem}");
+        }
+        if let Some(planes) = self.precision.planes() {
+            return exported::to_arrays(&self.config, &Maps::round(&self.config, weights, planes)?);
+        }
+        if self.precision == Precision::F32 {
+            candle_core::bail!("weights in f32 are exported as they are");
+        }
+        let names = self.parameters().into_iter().map(|spec| spec.name);
+        let rounded = names.zip(&weights.parameters).map(|(name, parameter)| {
+            Ok((name, Array::Float(parameter.as_detached_tensor().to_dtype(DType::BF16)?)))
+        });
+        let mut arrays = rounded.collect::<Result<Arrays>>()?;
+        let names = self.buffers().into_iter().map(|spec| spec.name);
+        arrays.extend(names.zip(&weights.buffers).map(|(name, buffer)| (name, Array::Float(buffer.clone()))));
+        Ok(arrays)
+    }
+
+    fn check_export(&self, theirs: &serde_json::Value) -> std::result::Result<(), String> {
+        exported::check(&Model::describe(self), theirs)
+    }
+
+    fn of_export(&self, arrays: Arrays) -> std::result::Result<Arc<dyn Model>, String> {
+        exported::model_of(&self.config, self.precision, arrays)
     }
 
     fn step_bytes(&self, size: ShardSize) -> Option<StepBytes> {
