@@ -24,6 +24,7 @@ mod cli {
     mod check;
     mod check_inputs;
     mod end;
+    mod export;
     mod history;
     mod hostile;
     mod import;
