@@ -60,15 +60,17 @@ impl Map<'_> {
         &self.weight[output * self.inputs()..(output + 1) * self.inputs()]
     }
 
-    /// Hands on the weights of one output with the factors of both sides.
-    fn joined(&self, output: usize, each: impl FnMut(f64)) {
+    /// Writes the weights of one output with the factors of both sides into `target`.
+    fn join<T>(&self, output: usize, target: &mut [T], convert: impl Fn(f64) -> T) {
         let after = self.after.scale[output];
-        let row = self.row(output).iter().map(|weight| f64::from(*weight));
+        let row = target.iter_mut().zip(self.row(output));
         match self.before {
             Some(before) => {
-                row.zip(&before.scale).map(|(weight, scale)| weight * scale * after).for_each(each)
+                for ((target, weight), scale) in row.zip(&before.scale) {
+                    *target = convert(f64::from(*weight) * scale * after);
+                }
             }
-            None => row.map(|weight| weight * after).for_each(each),
+            None => row.for_each(|(target, weight)| *target = convert(f64::from(*weight) * after)),
         }
     }
 
@@ -120,12 +122,7 @@ impl Affine {
         let (inputs, outputs) = (map.inputs(), map.after.scale.len());
         assert_eq!(map.weight.len(), inputs * outputs, "a weight for each input and output");
         let matrix = Right::pack_columns(inputs, outputs, |output, column: &mut [f32]| {
-            let mut targets = column.iter_mut();
-            map.joined(output, |weight| {
-                if let Some(target) = targets.next() {
-                    *target = weight as f32;
-                }
-            });
+            map.join(output, column, |weight| weight as f32);
         });
         Self::Bf16 { matrix, constants: map.constants() }
     }
@@ -239,14 +236,7 @@ impl WholeMap {
             Input::Codes => (map, None),
             Input::Numbers => (&of_outputs, map.before.map(FloatLines::rounded)),
         };
-        let weights = WholeWeights::round(size, planes, |output, row| {
-            let mut targets = row.iter_mut();
-            map.joined(output, |weight| {
-                if let Some(target) = targets.next() {
-                    *target = weight;
-                }
-            });
-        });
+        let weights = WholeWeights::round(size, planes, |output, row| map.join(output, row, |weight| weight));
         Self { input: map.input, before, weights, constants: map.constants() }
     }
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::number::Bytes;
 use crate::kernels::tiles::Right;
 use crate::kernels::tiles::tile::Tile;
+use crate::kernels::wide::widest;
 
 /// The most inputs of an output. With them, no sum of products of a byte 0 to 255 with one of −128 to 127 leaves 32 bits.
 pub(crate) const MAX_INPUTS: usize = i32::MAX as usize / (255 * 128);
@@ -56,7 +57,10 @@ impl WholeWeights {
             || vec![0.0; inputs],
             |row, (output, (numbers, scale))| {
                 fill(output, row);
-                *scale = round_row(row, planes.largest(), numbers);
+                *scale = widest(
+                    #[inline(always)]
+                    || round_row(row, planes.largest(), numbers),
+                );
             },
         );
         Self { planes, numbers, scales }
@@ -80,29 +84,36 @@ impl WholeWeights {
 
     /// The bytes of the numbers, [out, in] for each plane. The high ones come first.
     pub(crate) fn bytes(&self) -> Vec<Vec<i8>> {
-        let plane = |byte: fn(i16) -> i8| self.numbers.par_iter().map(|number| byte(*number)).collect();
+        let numbers = self.numbers.par_iter();
         match self.planes {
-            Planes::One => vec![plane(only_byte)],
-            Planes::Two => vec![plane(high_byte), plane(low_byte)],
+            Planes::One => vec![numbers.map(|number| only_byte(*number)).collect()],
+            Planes::Two => {
+                let low = numbers.clone().map(|number| low_byte(*number)).collect();
+                vec![numbers.map(|number| high_byte(*number)).collect(), low]
+            }
         }
     }
 }
 
+#[inline(always)]
 fn only_byte(number: i16) -> i8 {
     number as i8
 }
 
+#[inline(always)]
 fn high_byte(number: i16) -> i8 {
     // A number above 32,639 has no high byte, and rounding makes none.
     (number.saturating_add(128) >> 8) as i8
 }
 
+#[inline(always)]
 fn low_byte(number: i16) -> i8 {
     // What the high byte lacks lies between −128 and 127.
     number as i8
 }
 
 /// Writes the whole numbers of a row, and returns its scale.
+#[inline(always)]
 fn round_row(row: &[f64], most: f64, numbers: &mut [i16]) -> f32 {
     let largest = row.iter().fold(0.0f64, |top, weight| {
         // A comparison with a NaN fails, so a NaN takes the place of the largest and stays there.
@@ -118,6 +129,15 @@ fn round_row(row: &[f64], most: f64, numbers: &mut [i16]) -> f32 {
         *number = (weight * inverse).round_ties_even().clamp(-most, most) as i16;
     }
     scale
+}
+
+/// Packs one byte of each number.
+fn pack_plane(weights: &WholeWeights, byte: impl Fn(i16) -> i8 + Sync) -> Right<Bytes> {
+    let (inputs, outputs) = (weights.inputs(), weights.scales.len());
+    Right::pack_columns(inputs, outputs, |output, column: &mut [i8]| {
+        let row = &weights.numbers[output * inputs..(output + 1) * inputs];
+        column.iter_mut().zip(row).for_each(|(target, number)| *target = byte(*number));
+    })
 }
 
 /// [`WholeWeights`], packed. They serve any number of products.
@@ -138,14 +158,9 @@ impl PackedWeights {
         let (inputs, outputs) = (weights.inputs(), weights.scales.len());
         assert!(inputs <= MAX_INPUTS, "sums of {inputs} products in 32 bits");
         let row = |output: usize| &weights.numbers[output * inputs..(output + 1) * inputs];
-        let plane = |byte: fn(i16) -> i8| {
-            Right::pack_columns(inputs, outputs, |output, column: &mut [i8]| {
-                column.iter_mut().zip(row(output)).for_each(|(target, number)| *target = byte(*number));
-            })
-        };
         let planes = match weights.planes {
-            Planes::One => vec![plane(only_byte)],
-            Planes::Two => vec![plane(high_byte), plane(low_byte)],
+            Planes::One => vec![pack_plane(weights, only_byte)],
+            Planes::Two => vec![pack_plane(weights, high_byte), pack_plane(weights, low_byte)],
         };
         let total = |output: usize| row(output).iter().map(|number| f64::from(*number)).sum();
         let totals = (0..outputs).into_par_iter().map(total).collect();
