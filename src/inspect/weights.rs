@@ -29,7 +29,7 @@ pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
     }
     match &found.export {
         // Its tensors are not the parameters of the model.
-        Some(export) if export.precision != "bf16" => exported(&mut report, export, &found),
+        Some(export) if !export.serves_training() => exported(&mut report, export, &found),
         other => {
             other.iter().for_each(|export| exported(&mut report, export, &found));
             let trainable = found.parameter_count();

@@ -34,6 +34,13 @@ pub fn export(
     config: Option<&NextVladConfig>,
 ) -> Result<Exported, Failure> {
     let found = store::describe(path)?;
+    if let Some(made) = found.export.as_ref().filter(|made| !made.serves_training()) {
+        return Err(Failure::data(format!(
+            "{}: weights that were exported for {} already: export from the checkpoint",
+            path.display(),
+            made.precision
+        )));
+    }
     let model = match (config, &found.checkpoint) {
         (Some(config), _) => {
             let model = crate::model::NextVlad::new(config.clone());
@@ -50,13 +57,6 @@ pub fn export(
     };
     let model = model.in_precision(precision).map_err(Failure::config)?;
     let weights = weights_file::read(path, &model, &Device::Cpu)?;
-    if let Some(precision) = weights.model.exported() {
-        return Err(Failure::data(format!(
-            "{}: weights that were exported for {} already: export from the checkpoint",
-            path.display(),
-            precision.word()
-        )));
-    }
     let arrays =
         model.export(&weights).map_err(|error| compute_failure("making the weights ready", &error))?;
     let source = found.checkpoint.and_then(|checkpoint| {

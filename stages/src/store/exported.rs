@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use framewise_pipeline::KeyWord as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use super::error::StoreError;
 use super::manifest::FileInfo;
 use super::tensors::{Content, read_arrays, read_text, write_contents};
 use crate::io;
-use crate::model::{Array, Arrays};
+use crate::model::{Array, Arrays, Precision};
 
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -53,6 +54,13 @@ impl Export {
     pub fn new(model: Value, precision: &str, source: Option<ExportSource>) -> Self {
         let framewise = env!("CARGO_PKG_VERSION").to_owned();
         Self { format: FORMAT, framewise, model, precision: precision.to_owned(), source }
+    }
+
+    /// Whether the file has the parameters of a model, from which training can start. It has not in whole numbers, nor in a
+    /// precision that this version does not know.
+    pub fn serves_training(&self) -> bool {
+        let known = Precision::ALL.iter().find(|precision| precision.word() == self.precision);
+        known.is_some_and(|precision| precision.trains())
     }
 
     /// What the file at `path` says. `None` for a file of weights that was not exported.
