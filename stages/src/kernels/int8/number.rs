@@ -11,14 +11,14 @@ impl Form for Bytes {
 
 impl Number<Bytes> for u8 {
     #[inline(always)]
-    fn bits(self, place: usize) -> u32 {
-        u32::from(self) << (8 * place)
+    fn bits<const PLACE: usize>(self) -> u32 {
+        u32::from(self) << (8 * PLACE)
     }
 }
 
 impl Number<Bytes> for i8 {
     #[inline(always)]
-    fn bits(self, place: usize) -> u32 {
-        u32::from(self.cast_unsigned()) << (8 * place)
+    fn bits<const PLACE: usize>(self) -> u32 {
+        u32::from(self.cast_unsigned()) << (8 * PLACE)
     }
 }

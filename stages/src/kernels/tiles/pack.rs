@@ -9,7 +9,7 @@ use crate::kernels::wide::widest;
 
 /// The numbers that a tile holds.
 pub(crate) trait Form: Send + Sync {
-    /// The numbers of one word.
+    /// The numbers of one word, 2 or 4.
     const GROUP: usize;
 
     /// The numbers along the direction in which sums are taken, in one tile.
@@ -18,8 +18,74 @@ pub(crate) trait Form: Send + Sync {
 
 /// A number of an operand, which becomes part of a word of form `F`.
 pub(crate) trait Number<F: Form>: Copy + Sync {
-    /// The bits of the number in its word, where it stands at `place` of its group. All other bits are zero.
-    fn bits(self, place: usize) -> u32;
+    /// The bits of the number in its word, where it stands at this place of its group. All other bits are zero.
+    fn bits<const PLACE: usize>(self) -> u32;
+}
+
+/// The word of a group, or of the beginning of one.
+#[inline(always)]
+fn word<F: Form, T: Number<F>>(group: &[T]) -> u32 {
+    const { assert!(F::GROUP == 2 || F::GROUP == 4) };
+    let at = |place: usize| group.get(place).copied();
+    at(0).map_or(0, |number| number.bits::<0>())
+        | at(1).map_or(0, |number| number.bits::<1>())
+        | at(2).map_or(0, |number| number.bits::<2>())
+        | at(3).map_or(0, |number| number.bits::<3>())
+}
+
+/// Makes the words of a line's groups, of which the last ones may be short or missing. Whole lines have a loop of their own
+/// for each size of groups, which the compiler computes in wide vectors.
+#[inline(always)]
+fn words_along<F: Form, T: Number<F>>(line: &[T], words: &mut [u32]) {
+    if F::GROUP == 2
+        && let Some(line) = line.first_chunk::<{ 2 * WORDS }>()
+    {
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = line[2 * index].bits::<0>() | line[2 * index + 1].bits::<1>();
+        }
+    } else if F::GROUP == 4
+        && let Some(line) = line.first_chunk::<{ 4 * WORDS }>()
+    {
+        for (index, word) in words.iter_mut().enumerate() {
+            let [first, second] = [line[4 * index].bits::<0>(), line[4 * index + 1].bits::<1>()];
+            let [third, fourth] = [line[4 * index + 2].bits::<2>(), line[4 * index + 3].bits::<3>()];
+            *word = first | second | third | fourth;
+        }
+    } else {
+        let mut groups = line.chunks(F::GROUP);
+        words.iter_mut().for_each(|target| *target = groups.next().map_or(0, word::<F, T>));
+    }
+}
+
+/// Makes words of lines that follow each other, as many as a group has numbers. Lines may be short or missing. Whole ones
+/// have a loop of their own, as in [`words_along`].
+#[inline(always)]
+fn words_across<'a, F: Form, T: Number<F> + 'a>(line: impl Fn(usize) -> &'a [T], words: &mut [u32]) {
+    let whole = |place: usize| line(place).first_chunk::<SIDE>();
+    if F::GROUP == 2
+        && let (Some(first), Some(second)) = (whole(0), whole(1))
+    {
+        for ((word, first), second) in words.iter_mut().zip(first).zip(second) {
+            *word = first.bits::<0>() | second.bits::<1>();
+        }
+    } else if F::GROUP == 4
+        && let (Some(first), Some(second), Some(third), Some(fourth)) =
+            (whole(0), whole(1), whole(2), whole(3))
+    {
+        let lines = first.iter().zip(second).zip(third).zip(fourth);
+        for (word, (((first, second), third), fourth)) in words.iter_mut().zip(lines) {
+            *word = first.bits::<0>() | second.bits::<1>() | third.bits::<2>() | fourth.bits::<3>();
+        }
+    } else {
+        let lines: [&[T]; 4] = [0, 1, 2, 3].map(|place| if place < F::GROUP { line(place) } else { &[] });
+        for (column, word) in words.iter_mut().enumerate() {
+            let at = |place: usize| lines[place].get(column).copied();
+            *word = at(0).map_or(0, |number| number.bits::<0>())
+                | at(1).map_or(0, |number| number.bits::<1>())
+                | at(2).map_or(0, |number| number.bits::<2>())
+                | at(3).map_or(0, |number| number.bits::<3>());
+        }
+    }
 }
 
 /// A matrix in memory, row by row or column by column.
@@ -125,8 +191,6 @@ impl<'a, T: Copy> Matrix<'a, T> {
         T: Number<F>,
     {
         let (lines, length) = self.lines();
-        let word =
-            |group: &[T]| group.iter().enumerate().fold(0, |word, (place, number)| word | number.bits(place));
         for (index, words) in tile.0.chunks_exact_mut(WORDS).enumerate() {
             let line = line + index;
             if line >= lines || place >= length {
@@ -134,14 +198,7 @@ impl<'a, T: Copy> Matrix<'a, T> {
                 continue;
             }
             let rest = &self.values[line * self.stride + place..line * self.stride + length];
-            if let Some(whole) = rest.get(..F::DEPTH) {
-                for (target, group) in words.iter_mut().zip(whole.chunks_exact(F::GROUP)) {
-                    *target = word(group);
-                }
-            } else {
-                let mut groups = rest.chunks(F::GROUP);
-                words.iter_mut().for_each(|target| *target = groups.next().map_or(0, word));
-            }
+            words_along::<F, T>(rest, words);
         }
     }
 
@@ -159,16 +216,7 @@ impl<'a, T: Copy> Matrix<'a, T> {
             &self.values[line * self.stride + place..line * self.stride + length.min(place + SIDE)]
         };
         for (index, words) in tile.0.chunks_exact_mut(SIDE).enumerate() {
-            let mut made = [0; SIDE];
-            for place in 0..F::GROUP {
-                let numbers = numbers(line + index * F::GROUP + place);
-                if let Some(numbers) = numbers.first_chunk::<SIDE>() {
-                    made.iter_mut().zip(numbers).for_each(|(word, number)| *word |= number.bits(place));
-                } else {
-                    made.iter_mut().zip(numbers).for_each(|(word, number)| *word |= number.bits(place));
-                }
-            }
-            words.copy_from_slice(&made);
+            words_across::<F, T>(|place| numbers(line + index * F::GROUP + place), words);
         }
     }
 

@@ -210,7 +210,7 @@ fn a_product_does_not_depend_on_the_number_of_threads() {
 
 /// The number as the upper half of a word.
 fn bits_of(value: f32) -> u32 {
-    Number::<Bf16>::bits(value, 1)
+    Number::<Bf16>::bits::<1>(value)
 }
 
 #[test]
