@@ -1,7 +1,7 @@
-//! The evaluation of full-size batches by NeXtVLAD on the CPU, in f32 and in bf16, measured in turns.
+//! The evaluation of full-size batches by NeXtVLAD on the CPU, in every precision, measured in turns.
 //!
-//! `cargo bench --bench evaluate -- [--batch N] [--frames LOW HIGH] [--runs N] [--only f32|bf16]` prints one JSON line for
-//! each precision. In bf16, the first time includes what is worked out once of the weights.
+//! `cargo bench --bench evaluate -- [--batch N] [--frames LOW HIGH] [--runs N] [--only PRECISION]` prints one JSON line for
+//! each precision. In all but f32, the first time includes what is worked out once of the weights.
 
 mod common;
 

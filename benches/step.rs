@@ -26,7 +26,7 @@ fn main() -> candle_core::Result<()> {
     let (batch, labels) = common::batch(&options)?;
     let adam = Adam::new(AdamConfig { l2: 0.0, ..AdamConfig::default() });
     let mut all = Vec::new();
-    for precision in options.precisions() {
+    for precision in options.precisions().into_iter().filter(|precision| precision.trains()) {
         let mut model = NextVlad::new(NextVladConfig::paddle())?;
         model.precision = precision;
         let weights = Weights::initial(Arc::new(model.clone()), 0, &Device::Cpu, DType::F32)?;

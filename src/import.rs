@@ -41,7 +41,7 @@ pub(crate) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
 }
 
 /// The configuration that the files make together, where a later file beats an earlier one. `None` without files.
-fn configuration(paths: &[std::path::PathBuf]) -> Result<Option<NextVladConfig>, Failure> {
+pub(crate) fn configuration(paths: &[std::path::PathBuf]) -> Result<Option<NextVladConfig>, Failure> {
     let mut merged = toml::Table::new();
     for path in paths {
         let wrong = |why: &str| Failure::config(format!("{}: {why}", path.display()));

@@ -22,6 +22,7 @@ mod check;
 mod cli;
 mod directories;
 mod exit;
+mod export;
 mod graphs;
 mod heap;
 mod history;
@@ -106,6 +107,7 @@ fn perform(verb: &Verb, registry: &Registry) -> anyhow::Result<u8> {
         Verb::Plan(args) => plan::plan(args, registry),
         Verb::Inspect(args) => inspect::inspect(args, registry),
         Verb::Import(args) => import::import(args),
+        Verb::Export(args) => export::export(args),
         Verb::Top(args) => top::top(args),
         Verb::Runs(args) => history::runs(args),
         Verb::Diff(args) => history::diff(args),

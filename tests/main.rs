@@ -25,6 +25,7 @@ mod cli {
     mod check;
     mod check_inputs;
     mod end;
+    mod export;
     mod history;
     mod hostile;
     mod import;

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};
+use framewise_pipeline::KeyWord as _;
 use framewise_stages::model::{DeviceBatch, Precision};
 
 /// The allocator of the program that is measured.
@@ -40,11 +41,10 @@ impl Options {
                 "--frames" => options.frames = [number(), number()],
                 "--runs" => options.runs = number(),
                 "--only" => {
-                    options.only = Some(match arguments.next().as_deref() {
-                        Some("f32") => Precision::F32,
-                        Some("bf16") => Precision::Bf16,
-                        _ => usage("--only is f32 or bf16"),
-                    });
+                    let word = arguments.next().unwrap_or_default();
+                    let known = Precision::ALL.iter().find(|precision| precision.word() == word);
+                    let words = || usage(&format!("--only is one of {}", Precision::WORDS.join(", ")));
+                    options.only = Some(*known.unwrap_or_else(words));
                 }
                 other => usage(&format!("unknown argument `{other}`")),
             }
@@ -56,7 +56,7 @@ impl Options {
     pub(crate) fn precisions(&self) -> Vec<Precision> {
         match self.only {
             Some(only) => vec![only],
-            None => vec![Precision::F32, Precision::Bf16],
+            None => Precision::ALL.to_vec(),
         }
     }
 }
@@ -79,7 +79,7 @@ fn keep_memory() {
 }
 
 fn usage(problem: &str) -> ! {
-    eprintln!("{problem}\narguments: --batch N, --frames LOW HIGH, --runs N, --only f32|bf16");
+    eprintln!("{problem}\narguments: --batch N, --frames LOW HIGH, --runs N, --only PRECISION");
     std::process::exit(64);
 }
 
@@ -128,7 +128,7 @@ impl Summary {
         let line = serde_json::json!({
             "program": "framewise",
             "mode": mode,
-            "precision": match precision { Precision::F32 => "f32", Precision::Bf16 => "bf16" },
+            "precision": precision.word(),
             "batch": options.batch,
             "frames": options.frames,
             "threads": std::thread::available_parallelism().map_or(0, usize::from),

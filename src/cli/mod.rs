@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use console::Term;
 
 use crate::terminal;
-pub(crate) use files::{ImportArgs, InspectArgs};
+pub(crate) use files::{ExportArgs, ImportArgs, InspectArgs};
 pub(crate) use graph::{CheckArgs, DrawArgs, RenderArgs, StagesArgs};
 pub(crate) use init::InitArgs;
 pub(crate) use run::RunArgs;
@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Inspect(InspectArgs),
     /// Make a .safetensors file of the weights of another system
     Import(ImportArgs),
+    /// Write the weights of a run for evaluation in int8, int8x2 or bf16
+    Export(ExportArgs),
     /// Watch a run that is served (run --metrics): where its time goes, live
     Top(TopArgs),
     /// List the runs below runs/, with their best results

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use framewise_pipeline::Failure;
 use framewise_stages::Cursor;
-use framewise_stages::store::{self, CheckpointInfo, Description};
+use framewise_stages::store::{self, CheckpointInfo, Description, Export};
 use serde_json::json;
 
 use super::report::Report;
@@ -27,8 +27,15 @@ pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
     if let Some(checkpoint) = &found.checkpoint {
         progress(&mut report, checkpoint);
     }
-    let trainable = found.parameter_count();
-    report.facts.value("parameters", format!("{} trainable", count(trainable)), trainable);
+    match &found.export {
+        // Its tensors are not the parameters of the model.
+        Some(export) if !export.serves_training() => exported(&mut report, export, &found),
+        other => {
+            other.iter().for_each(|export| exported(&mut report, export, &found));
+            let trainable = found.parameter_count();
+            report.facts.value("parameters", format!("{} trainable", count(trainable)), trainable);
+        }
+    }
     let running = found.weights.iter().filter(|tensor| RUNNING.iter().any(|end| tensor.name.ends_with(end)));
     let running: u64 = running.map(|tensor| tensor.elements()).sum();
     report.facts.value("running statistics", count(running), running);
@@ -70,10 +77,29 @@ pub(crate) fn describe(path: &Path, verify: bool) -> Result<Report, Failure> {
 }
 
 fn what(found: &Description) -> String {
-    match &found.checkpoint {
-        Some(checkpoint) => format!("checkpoint of step {}", count(checkpoint.step)),
-        None => "weights (safetensors)".to_owned(),
+    match (&found.checkpoint, &found.export) {
+        (Some(checkpoint), _) => format!("checkpoint of step {}", count(checkpoint.step)),
+        (None, Some(export)) => format!("weights (safetensors), exported in {}", export.precision),
+        (None, None) => "weights (safetensors)".to_owned(),
     }
+}
+
+/// What exported weights say about themselves.
+fn exported(report: &mut Report, export: &Export, found: &Description) {
+    let whole: u64 = found.weights.iter().filter(|t| t.dtype == "I8").map(|tensor| tensor.elements()).sum();
+    report.fact("precision", export.precision.clone());
+    if whole > 0 {
+        report.facts.value("whole numbers", format!("{} of 8 bits", count(whole)), whole);
+    }
+    if let Some(name) = export.model.get("name").and_then(serde_json::Value::as_str) {
+        report.fact("model", name);
+    }
+    if let Some(source) = &export.source {
+        report.facts.value("step", count(source.step), source.step);
+        report.facts.value("epoch", epoch(source.epoch), source.epoch);
+        report.facts.value("samples", count(source.samples), source.samples);
+    }
+    report.fact("written by", format!("framewise {} (format {})", export.framewise, export.format));
 }
 
 fn progress(report: &mut Report, checkpoint: &CheckpointInfo) {

@@ -33,6 +33,7 @@ mod transforms;
 
 pub use failure::{read_failure, read_kind};
 pub use model_kit::configured::Configured;
+pub use model_kit::export::{Exported, export};
 pub use model_kit::kind::configuration;
 pub use model_kit::scoring::lower_is_better;
 pub use model_kit::weights_file::InjectedWeights;

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, Var};
-use framewise_pipeline::Keys;
+use framewise_pipeline::{KeyWord as _, Keys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::DeviceBatch;
 use super::dropout::Dropout;
+use super::exported::Arrays;
 use crate::kernels::moments::NormMoments;
+use crate::kernels::precision::Precision;
 
 /// The way in which a parameter begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,8 +137,42 @@ pub trait Model: Send + Sync + std::fmt::Debug {
         Ok(None)
     }
 
-    /// This model with its products taken in bf16, see [`super::Precision`]. `None` for a model that has none.
-    fn in_bf16(&self) -> Option<Arc<dyn Model>> {
+    /// This model with its products taken in `precision`.
+    ///
+    /// # Errors
+    /// What a model of this kind or size has no products for, without a full stop.
+    fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
+        Err(format!("the model `{}` has no products in {}", self.name(), precision.word()))
+    }
+
+    /// What an evaluation in the precision of this model needs of `weights`, as arrays to store.
+    ///
+    /// # Errors
+    /// The precision has no form of its own, or the weights are not those of this model.
+    fn export(&self, _weights: &Weights) -> Result<Arrays> {
+        candle_core::bail!("the model `{}` has no weights to export", self.name())
+    }
+
+    /// Checks that an evaluation by this model is that of exported weights, whose model [described](Model::describe) itself
+    /// as `theirs`.
+    ///
+    /// # Errors
+    /// What differs, without a full stop.
+    fn check_export(&self, _theirs: &serde_json::Value) -> std::result::Result<(), String> {
+        Err(format!("the model `{}` has no exported weights", self.name()))
+    }
+
+    /// The model of which the weights in `arrays` are a part, which [`Model::export`] of this one made.
+    ///
+    /// # Errors
+    /// What does not fit this model, without a full stop.
+    fn of_export(&self, _arrays: Arrays) -> std::result::Result<Arc<dyn Model>, String> {
+        Err(format!("the model `{}` has no exported weights", self.name()))
+    }
+
+    /// The precision of weights that are a part of the model. `None` for a model whose weights are its parameters and
+    /// buffers.
+    fn exported(&self) -> Option<Precision> {
         None
     }
 
@@ -195,7 +231,7 @@ pub struct DataSizes {
 /// The configuration of a model: everything that defines it but its weights. Each field is a key of graphs and of
 /// configuration files.
 ///
-/// The derive of [`Keys`] is the only thing that models take from the pipeline. Like the derives of serde, it only
+/// The derives of keys and of their words are the only things that models take from the pipeline. Like the derives of serde, it only
 /// describes the fields. So the name, range, default and documentation of a key are written once, and a model computes
 /// without it.
 pub trait ModelConfig: Keys + Default + Serialize + DeserializeOwned {

@@ -16,6 +16,7 @@
 mod batch;
 mod definition;
 mod dropout;
+mod exported;
 mod gradients;
 mod logistic;
 mod loss;
@@ -37,6 +38,7 @@ pub use definition::{
     StepBytes, TrainForward, Weights,
 };
 pub use dropout::Dropout;
+pub use exported::{Array, Arrays};
 pub use gradients::{Gradients, backward};
 pub use logistic::{Logistic, LogisticConfig};
 pub use means::InputNorm;

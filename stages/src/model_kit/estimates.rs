@@ -9,7 +9,7 @@ use framewise_pipeline::{Dim, Estimate, Flow, Flows, PayloadType, Ports, Upstrea
 
 use super::kind::{Level, MODELS};
 use crate::device;
-use crate::model::{Model, ShardSize};
+use crate::model::{Model, Precision, ShardSize};
 
 /// The bytes of an f32 number.
 pub(crate) const FLOAT_BYTES: u64 = 4;
@@ -162,7 +162,10 @@ pub(crate) fn backward_step(upstream: &Upstream<'_>, flows: &Flows) -> Option<Es
     let forward = forward(upstream)?;
     let kind = MODELS.iter().find(|kind| kind.forward == forward.type_name)?;
     let model = kind.model(forward.settings).ok()?;
-    let model = if forward.settings.text("precision") == "bf16" { model.in_bf16()? } else { model };
+    let model = match forward.settings.text("precision") {
+        "bf16" => model.in_precision(Precision::Bf16).ok()?,
+        _ => model,
+    };
     let devices = device_names(forward);
     let of = StepOf { model, level: kind.level, devices: &devices };
     let places = of.places(upstream);

@@ -8,6 +8,7 @@ pub(crate) mod culprit;
 pub(crate) mod device_batch;
 pub(crate) mod division;
 pub(crate) mod estimates;
+pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod kind;
 pub(crate) mod not_weights;

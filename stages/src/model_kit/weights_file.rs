@@ -6,21 +6,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use framewise_pipeline::{Failure, StageContext};
+use framewise_pipeline::stage::config::{KeyValue as _, Value};
+use framewise_pipeline::{Failure, KeyWord as _, StageContext};
 
 use super::{culprit, not_weights};
 use crate::failure::compute_failure;
 use crate::import::Format;
-use crate::model::{Model, Weights, check_fit};
+use crate::model::{Model, Precision, Weights, check_fit};
 use crate::payload::WeightsVersion;
-use crate::store;
+use crate::store::{self, Export};
 
 /// Weights that the caller of a run hands to its `load_weights` stage in place of a file. An evaluation inside a
 /// training run gets its weights in this way.
 #[derive(Debug, Clone)]
 pub struct InjectedWeights(pub WeightsVersion);
 
-/// The place in training at which the weights of a run were written. Bare weights files do not tell it, so it is 0 there.
+/// The place in training at which the weights of a run were written. Most bare weights files do not tell it, so it is 0
+/// there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WrittenAfter {
     /// The number of steps.
@@ -36,7 +38,8 @@ impl WrittenAfter {
     /// The errors of [`read`] for a checkpoint or a run directory.
     pub(crate) fn of(path: &Path) -> Result<Self, Failure> {
         if path.is_file() {
-            return Ok(Self::default());
+            let source = Export::of_file(path)?.and_then(|export| export.source);
+            return Ok(source.map_or_else(Self::default, |s| Self { step: s.step, epoch: s.epoch }));
         }
         let checkpoint = store::describe(path)?.checkpoint;
         Ok(checkpoint.map_or_else(Self::default, |c| Self { step: c.step, epoch: c.epoch }))
@@ -54,6 +57,13 @@ impl WrittenAfter {
 /// `NotFound` (exit code 66) when there is nothing at `path`. `Data` (exit code 65) when the file is damaged or does
 /// not fit the model.
 pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Result<Weights, Failure> {
+    if let Some(evaluated) = Evaluated::of(path, &**model)? {
+        check_kind(path, &**model)?;
+        evaluated.check(path)?;
+        let model = evaluated.model.of_export(store::load_export(path)?);
+        let model = model.map_err(|why| Failure::data(format!("{}: {why}", path.display())))?;
+        return Ok(Weights { model, parameters: Vec::new(), buffers: Vec::new() });
+    }
     weights_from(path, tensors(path, &**model)?, model, device)
 }
 
@@ -85,6 +95,13 @@ pub(crate) fn weights_from(
 /// `framewise import` reads, the error points to that command.
 pub(crate) fn tensors(path: &Path, model: &dyn Model) -> Result<Vec<(String, Tensor)>, Failure> {
     check_kind(path, model)?;
+    if let Some(Evaluated { export, .. }) = Evaluated::of(path, model)? {
+        return Err(Failure::data(format!(
+            "{}: weights for evaluation in {}, from which no training starts: name the checkpoint that they were made of",
+            path.display(),
+            export.precision
+        )));
+    }
     Ok(store::load_weights(path)?)
 }
 
@@ -100,6 +117,10 @@ pub(crate) fn survey(
 ) -> Result<u64, Failure> {
     check_kind(path, model)?;
     let found = store::describe(path)?;
+    if let Some(evaluated) = Evaluated::of(path, model)? {
+        evaluated.check(path)?;
+        return Ok(found.bytes);
+    }
     let mut shapes = found.weights.into_iter().map(|info| (info.name, info.shape)).collect();
     adapt(&mut shapes);
     check_fit(model, shapes).map_err(|e| Failure::data(format!("{}: {e}", path.display())))?;
@@ -123,13 +144,50 @@ fn check_kind(path: &Path, model: &dyn Model) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The name of the model that a checkpoint belongs to. `None` for a bare weights file, which does not say.
+/// The name of the model that a checkpoint or exported weights belong to. `None` for other weights files, which do not
+/// say.
 fn stored_model(path: &Path) -> Result<Option<String>, Failure> {
-    if path.is_file() {
-        return Ok(None);
+    let model = if path.is_file() {
+        Export::of_file(path)?.map(|export| export.model)
+    } else {
+        store::describe(path)?.checkpoint.map(|checkpoint| checkpoint.model)
+    };
+    Ok(model.and_then(|model| model.get("name").and_then(|name| name.as_str()).map(str::to_owned)))
+}
+
+/// A file of weights for evaluation alone.
+struct Evaluated {
+    /// What the file says about itself.
+    export: Export,
+    /// The model in the precision of the weights.
+    model: Arc<dyn Model>,
+}
+
+impl Evaluated {
+    /// Looks at the file at `path`. `None` for weights from which training can start.
+    fn of(path: &Path, model: &dyn Model) -> Result<Option<Self>, Failure> {
+        if !path.is_file() || !matches!(Format::of_file(path), Ok(Some(Format::Safetensors))) {
+            return Ok(None);
+        }
+        let Some(export) = Export::of_file(path)? else { return Ok(None) };
+        let wrong = |why: String| Failure::data(format!("{}: {why}", path.display()));
+        let Some(precision) = Precision::from_value(&Value::from(export.precision.as_str())) else {
+            return Err(wrong(format!(
+                "weights in `{}`, which this version does not know",
+                export.precision
+            )));
+        };
+        if precision.trains() {
+            return Ok(None);
+        }
+        Ok(Some(Self { model: model.in_precision(precision).map_err(wrong)?, export }))
     }
-    let checkpoint = store::describe(path)?.checkpoint;
-    Ok(checkpoint.and_then(|c| c.model.get("name").and_then(|name| name.as_str()).map(str::to_owned)))
+
+    /// Checks that an evaluation by the model is that of the weights at `path`.
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        let misfit = |why: String| Failure::data(format!("{}: {why}", path.display()));
+        self.model.check_export(&self.export.model).map_err(misfit)
+    }
 }
 
 /// Refuses weights of another kind of model. Their tensors may have the same names.
@@ -148,6 +206,13 @@ pub(crate) fn check_model(name: &str, model: &dyn Model) -> Result<(), Failure> 
 /// # Errors
 /// `Config` (exit code 78). The error names the model, or the first tensor that differs and both shapes.
 pub(crate) fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
+    if let Some(precision) = weights.model.exported() {
+        let word = precision.word();
+        return Err(Failure::config(format!(
+            "the weights were exported for evaluation in {word}: write precision = \"{word}\" and mode = \"evaluate\" in \
+             the stage that computes, or load the checkpoint that they were made of"
+        )));
+    }
     if weights.model.name() != model.name() {
         return Err(Failure::config(format!(
             "the weights belong to model `{}`, this stage computes `{}`",

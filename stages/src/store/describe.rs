@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::catalog;
 use super::error::StoreError;
+use super::exported::Export;
 use super::manifest::{FileInfo, GRAPH, MOMENTS, Manifest, WEIGHTS, read_listed};
 use super::tensors::{TensorInfo, read_infos};
 use crate::io;
@@ -24,6 +25,8 @@ pub struct Description {
     pub bytes: u64,
     /// The checkpoint's own data; `None` for a bare weights file.
     pub checkpoint: Option<CheckpointInfo>,
+    /// What exported weights say about themselves.
+    pub export: Option<Export>,
     /// The weights, by name.
     pub weights: Vec<TensorInfo>,
     /// The optimizer's moments, by name. Empty for a bare weights file.
@@ -78,6 +81,7 @@ pub fn describe(path: &Path) -> Result<Description, StoreError> {
             path: path.to_owned(),
             bytes,
             checkpoint: None,
+            export: Export::of_file(path)?,
             weights,
             moments: Vec::new(),
         });
@@ -106,6 +110,7 @@ pub fn describe(path: &Path) -> Result<Description, StoreError> {
         weights: read_infos(&path.join(WEIGHTS))?,
         moments: read_infos(&path.join(MOMENTS))?,
         checkpoint: Some(checkpoint),
+        export: None,
         path,
     })
 }

@@ -7,6 +7,7 @@ mod catalog;
 mod checkpoint;
 mod describe;
 mod error;
+mod exported;
 mod hashed;
 mod histogram;
 mod manifest;
@@ -25,6 +26,7 @@ pub use catalog::{
 pub use checkpoint::{Checkpoint, load, recover, save, verify};
 pub use describe::{CheckpointInfo, Description, describe};
 pub use error::StoreError;
+pub use exported::{Export, ExportSource, load_export, save_export};
 pub use manifest::FileInfo;
 pub use tensorboard::TensorBoardWriter;
 pub use tensors::TensorInfo;

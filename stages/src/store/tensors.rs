@@ -6,6 +6,7 @@
 //! with spaces to 8 bytes, and then the data. Tensors with the widest types come first, and tensors of one width by
 //! name.
 
+use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use super::error::StoreError;
 use super::hashed::Hashed;
 use super::manifest::FileInfo;
 use crate::io::{self, Input, Reader};
+use crate::model::{Array, Arrays};
 
 /// The number of bytes that are converted at a time.
 const BUFFER: usize = 1 << 18;
@@ -39,16 +41,34 @@ impl TensorInfo {
     }
 }
 
-/// Streams tensors out. `path` is for messages. Tensors on a device are copied to host memory one at a time.
-pub(super) fn write(
-    writer: impl Write,
-    path: &Path,
-    tensors: &[(String, Tensor)],
-) -> Result<FileInfo, StoreError> {
-    let mut sorted = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
+/// What is stored under one name.
+pub(super) enum Content<'a> {
+    /// A tensor of one of candle's types.
+    Tensor(&'a Tensor),
+    /// Whole numbers of 8 bits, which candle has no tensors of, with their dimensions.
+    I8(&'a [i8], &'a [usize]),
+}
+
+impl Content<'_> {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Tensor(tensor) => tensor.dims(),
+            Self::I8(_, shape) => shape,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+            Self::I8(values, _) => values.len(),
+        }
+    }
+
+    /// The element type in the file. `Err` with candle's type where the file cannot have it.
+    fn dtype(&self) -> Result<Dtype, DType> {
+        let Self::Tensor(tensor) = self else { return Ok(Dtype::I8) };
         let dtype = tensor.dtype();
-        if !matches!(
+        let can = matches!(
             dtype,
             DType::U8
                 | DType::U32
@@ -59,14 +79,40 @@ pub(super) fn write(
                 | DType::BF16
                 | DType::F32
                 | DType::F64
-        ) {
-            return Err(StoreError::format(path, format!("tensor {name}: cannot store {dtype:?}")));
+        );
+        if can { Ok(Dtype::from(dtype)) } else { Err(dtype) }
+    }
+}
+
+/// Streams tensors out. `path` is for messages. Tensors on a device are copied to host memory one at a time.
+pub(super) fn write(
+    writer: impl Write,
+    path: &Path,
+    tensors: &[(String, Tensor)],
+) -> Result<FileInfo, StoreError> {
+    let contents = tensors.iter().map(|(name, tensor)| (name, Content::Tensor(tensor))).collect();
+    write_contents(writer, path, contents, None)
+}
+
+/// Streams contents out, with one text beside them under a name. Several texts would have no fixed order.
+pub(super) fn write_contents(
+    writer: impl Write,
+    path: &Path,
+    contents: Vec<(&String, Content)>,
+    text: Option<(&str, String)>,
+) -> Result<FileInfo, StoreError> {
+    let mut names: Vec<&String> = contents.iter().map(|(name, _)| *name).collect();
+    names.sort();
+    let mut sorted = Vec::with_capacity(contents.len());
+    for (name, content) in contents {
+        match content.dtype() {
+            Ok(dtype) => sorted.push((dtype, name, content)),
+            Err(dtype) => {
+                return Err(StoreError::format(path, format!("tensor {name}: cannot store {dtype:?}")));
+            }
         }
-        sorted.push((Dtype::from(dtype), name, tensor));
     }
     sorted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    let mut names: Vec<&String> = tensors.iter().map(|(name, _)| name).collect();
-    names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(StoreError::format(path, format!("two tensors are named {}", twice[0])));
     }
@@ -77,16 +123,17 @@ pub(super) fn write(
     let mut offset = 0;
     let entries = sorted
         .iter()
-        .map(|(dtype, name, tensor)| {
+        .map(|(dtype, name, content)| {
             let start = offset;
-            offset += tensor.elem_count() * tensor.dtype().size_in_bytes();
+            offset += content.bytes();
             let entry =
-                HeaderEntry { dtype: *dtype, shape: tensor.dims().to_vec(), data_offsets: (start, offset) };
+                HeaderEntry { dtype: *dtype, shape: content.shape().to_vec(), data_offsets: (start, offset) };
             ((*name).clone(), entry)
         })
         .collect();
     let refused = |why: String| StoreError::format(path, why);
-    let header = Metadata::new(None, entries).map_err(|e| refused(e.to_string()))?;
+    let text = text.map(|(name, text)| HashMap::from([(name.to_owned(), text)]));
+    let header = Metadata::new(text, entries).map_err(|e| refused(e.to_string()))?;
     let mut header = serde_json::to_vec(&header).map_err(|e| refused(e.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
 
@@ -94,8 +141,11 @@ pub(super) fn write(
     let mut put = |bytes: &[u8]| writer.write_all(bytes).map_err(StoreError::write(path));
     put(&(header.len() as u64).to_le_bytes())?;
     put(&header)?;
-    for (_, name, tensor) in sorted {
-        write_data(tensor, name, &mut put)?;
+    for (_, name, content) in sorted {
+        match content {
+            Content::Tensor(tensor) => write_data(tensor, name, &mut put)?,
+            Content::I8(values, _) => convert(values, |value| value.to_le_bytes(), &mut put)?,
+        }
     }
     Ok(writer.info())
 }
@@ -144,10 +194,36 @@ fn convert<T: Copy, const N: usize>(
 
 /// Reads all tensors of a file into host memory, sorted by name, and checks the file against `expected` on the way.
 pub(super) fn read(path: &Path, expected: Option<FileInfo>) -> Result<Vec<(String, Tensor)>, StoreError> {
-    let (mut reader, entries) = open(path)?;
+    read_as(path, expected, read_data)
+}
+
+/// Reads all tensors of a file into host memory, sorted by name. Those of whole numbers of 8 bits come as such.
+pub(super) fn read_arrays(path: &Path) -> Result<Arrays, StoreError> {
+    read_as(path, None, |reader, entry| {
+        if entry.dtype != Dtype::I8 {
+            return Ok(Array::Float(read_data(reader, entry)?));
+        }
+        let mut bytes = vec![0u8; entry.data_offsets.1 - entry.data_offsets.0];
+        reader.read_exact(&mut bytes).map_err(DataError::Io)?;
+        let values = bytes.into_iter().map(u8::cast_signed).collect();
+        Ok(Array::I8 { shape: entry.shape.clone(), values })
+    })
+}
+
+/// The text beside the tensors of a file under `name`, if there is one.
+pub(super) fn read_text(path: &Path, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(open(path)?.text.remove(name))
+}
+
+fn read_as<T>(
+    path: &Path,
+    expected: Option<FileInfo>,
+    read: impl Fn(&mut FileReader, &HeaderEntry) -> Result<T, DataError>,
+) -> Result<Vec<(String, T)>, StoreError> {
+    let Opened { mut reader, entries, .. } = open(path)?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
-        let tensor = read_data(&mut reader, &entry).map_err(|error| match error {
+        let tensor = read(&mut reader, &entry).map_err(|error| match error {
             DataError::Io(source) => StoreError::read(path)(source),
             DataError::Tensor(source) => StoreError::Tensor { name: name.clone(), source },
         })?;
@@ -162,8 +238,8 @@ pub(super) fn read(path: &Path, expected: Option<FileInfo>) -> Result<Vec<(Strin
 
 /// The tensors that a file holds, sorted by name, from its header alone.
 pub(super) fn read_infos(path: &Path) -> Result<Vec<TensorInfo>, StoreError> {
-    let (_, entries) = open(path)?;
-    let mut infos: Vec<TensorInfo> = entries
+    let mut infos: Vec<TensorInfo> = open(path)?
+        .entries
         .into_iter()
         .map(|(name, entry)| TensorInfo { name, dtype: format!("{:?}", entry.dtype), shape: entry.shape })
         .collect();
@@ -171,10 +247,19 @@ pub(super) fn read_infos(path: &Path) -> Result<Vec<TensorInfo>, StoreError> {
     Ok(infos)
 }
 
-type Opened = (Hashed<BufReader<Reader>>, Vec<(String, HeaderEntry)>);
+type FileReader = Hashed<BufReader<Reader>>;
+
+/// A file whose header was read.
+struct Opened {
+    /// Stands at the first byte of the data.
+    reader: FileReader,
+    /// The tensors, in the order of their data.
+    entries: Vec<(String, HeaderEntry)>,
+    /// The texts beside them, by name.
+    text: HashMap<String, String>,
+}
 
 /// Reads the header and checks it against the length of the file, so that its numbers can be trusted for allocation.
-/// The entries come in the order of their data.
 fn open(path: &Path) -> Result<Opened, StoreError> {
     let damaged = |why: String| StoreError::damaged(path, why);
     let Input { reader, length, .. } = io::open(path).map_err(StoreError::read(path))?;
@@ -201,7 +286,8 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
         .into_iter()
         .filter_map(|name| metadata.info(&name).cloned().map(|entry| (name, entry)))
         .collect();
-    Ok((reader, entries))
+    let text = metadata.metadata().clone().unwrap_or_default();
+    Ok(Opened { reader, entries, text })
 }
 
 enum DataError {

@@ -33,8 +33,9 @@ struct Config {
     /// train: batch statistics, dropout and a tape; evaluate: running statistics, no dropout, no tape.
     #[key(default = Mode::Train)]
     mode: Mode,
-    /// The operands of products: f32, or bf16, which is several times as fast on processors that multiply bf16. Weights,
-    /// moments, statistics and all sums are f32 in either case.
+    /// The operands of products. f32; bf16, which is several times as fast on processors that multiply bf16; or, in mode
+    /// evaluate, int8 and int8x2, whose weights are whole numbers in one or two planes of 8 bits. The weights that training
+    /// updates, its moments, statistics and sums are f32 in any case.
     #[key(default = Precision::F32)]
     precision: Precision,
     #[key(flatten)]
@@ -49,6 +50,7 @@ enum Mode {
 
 struct Forward {
     model: Arc<dyn Model>,
+    precision: Precision,
     devices: Vec<Device>,
     training: bool,
     seed: u64,
@@ -132,14 +134,23 @@ impl Component for ModelForward {
         let mut problems = self.0.check(settings);
         let config: Config = settings.parse_or_default();
         problems.extend(config.devices.check());
-        if config.precision == Precision::Bf16 {
+        let precision = config.precision;
+        if precision != Precision::F32 {
+            let word = precision.word();
             if config.devices.need_a_gpu() {
-                let problem = "products in bf16 are computed on the CPU only: write precision = \"f32\", or devices = [\"cpu\"]";
-                problems.push(("precision", problem.into()));
+                let problem = format!(
+                    "products in {word} are computed on the CPU only: write precision = \"f32\", or devices = [\"cpu\"]"
+                );
+                problems.push(("precision", problem));
             }
-            if self.0.model(settings).is_ok_and(|model| model.in_bf16().is_none()) {
-                let problem =
-                    format!("the model `{}` has no products in bf16: write precision = \"f32\"", self.0.name);
+            let refused = self.0.model(settings).map(|model| model.in_precision(precision));
+            if let Ok(Err(why)) = refused {
+                problems.push(("precision", format!("{why}: write precision = \"f32\"")));
+            } else if config.mode == Mode::Train && !precision.trains() {
+                let problem = format!(
+                    "{word} is for evaluation and prediction, and this stage trains: write precision = \"f32\" or \
+                     \"bf16\", or mode = \"evaluate\""
+                );
                 problems.push(("precision", problem));
             }
         }
@@ -183,7 +194,10 @@ impl Component for ModelForward {
     fn estimate(&self, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let config: Config = site.settings.parse_or_default();
         let model = self.0.model(site.settings).ok()?;
-        let model = if config.precision == Precision::Bf16 { model.in_bf16()? } else { model };
+        let model = match config.precision {
+            Precision::F32 => model,
+            precision => model.in_precision(precision).ok()?,
+        };
         let (trains, devices) = (config.mode == Mode::Train, config.devices.names());
         let of = StepOf { model, level: self.0.level, devices };
         Some(estimates::forward_step(&of, trains, site.upstream, flows))
@@ -201,12 +215,12 @@ impl Component for ModelForward {
     ) -> Result<Box<dyn Stage>, Failure> {
         let config: Config = settings.parse()?;
         let mut model = self.0.model(settings)?;
-        if config.precision == Precision::Bf16 {
-            let missing = || Failure::config(format!("the model `{}` has no products in bf16", self.0.name));
-            model = model.in_bf16().ok_or_else(missing)?;
+        if config.precision != Precision::F32 {
+            model = model.in_precision(config.precision).map_err(Failure::config)?;
         }
         Ok(Box::new(Forward {
             model,
+            precision: config.precision,
             devices: config.devices.open()?,
             training: config.mode == Mode::Train,
             seed: context.seed,
@@ -257,7 +271,13 @@ impl Forward {
         loop {
             match self.weights.recv()? {
                 Packet::Item(sent) => {
-                    check_shapes(&*self.model, &sent.weights)?;
+                    // Weights that were exported for this evaluation are a part of their model.
+                    let exported = &sent.weights.model;
+                    let fits = !self.training && exported.exported() == Some(self.precision);
+                    let model = if fits { exported.clone() } else { self.model.clone() };
+                    if !fits {
+                        check_shapes(&*model, &sent.weights)?;
+                    }
                     let place = |device: &Device| match sent.on(device) {
                         Some(weights) => Ok(weights.clone()),
                         None => sent.weights.to_device(device).map(Arc::new),
@@ -269,7 +289,7 @@ impl Forward {
                         .collect::<candle_core::Result<_>>()
                         .map_err(|e| compute_failure("copying the weights", &e))?;
                     let evaluated = if self.training { &[] } else { per_device.as_slice() };
-                    let evaluators = evaluated.iter().map(|weights| self.model.evaluator(weights));
+                    let evaluators = evaluated.iter().map(|weights| model.evaluator(weights));
                     let evaluators = evaluators
                         .collect::<candle_core::Result<_>>()
                         .map_err(|e| compute_failure("preparing the weights", &e))?;

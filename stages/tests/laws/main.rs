@@ -17,6 +17,7 @@ mod model {
     mod determinism;
     mod differences;
     mod imported;
+    mod int8;
     mod outputs;
     mod padding;
     mod parameters;

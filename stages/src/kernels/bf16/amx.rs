@@ -7,7 +7,8 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::tile::{PAIRS, Results, SIDE, Tile};
+use super::results::Results;
+use crate::kernels::tiles::tile::{SIDE, Tile, WORDS};
 
 /// Whether the processor has AMX with bf16 and the operating system lets this process use it. The first call asks for
 /// the permission, which holds for all threads of the process until it ends.
@@ -61,7 +62,7 @@ static SHAPES: Shapes = {
         Shapes { palette: 1, start_row: 0, reserved: [0; 14], bytes_of_rows: [0; 16], rows: [0; 16] };
     let mut register = 0;
     while register < 8 {
-        shapes.bytes_of_rows[register] = (4 * PAIRS) as u16;
+        shapes.bytes_of_rows[register] = (4 * WORDS) as u16;
         shapes.rows[register] = SIDE as u8;
         register += 1;
     }
@@ -129,7 +130,7 @@ pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mu
             upper = in(reg) upper,
             lower = in(reg) lower,
             stride = in(reg) 4 * stride,
-            row = in(reg) 4 * PAIRS,
+            row = in(reg) 4 * WORDS,
             left0 = inout(reg) left[0].as_ptr() => _,
             left1 = inout(reg) left[1].as_ptr() => _,
             right0 = inout(reg) right[0].as_ptr() => _,

@@ -6,7 +6,8 @@ use std::arch::x86_64::{
 };
 
 use super::plain;
-use super::tile::{PAIRS, Results, SIDE, Tile};
+use super::results::Results;
+use crate::kernels::tiles::tile::{SIDE, Tile, WORDS};
 
 /// A block of results, as [`plain::block`].
 ///
@@ -44,7 +45,7 @@ unsafe fn tiles(left: &[Tile], right: &[Tile], results: *mut f32, stride: usize,
             // SAFETY: `columns` are 16 u32, the 64 bytes that are read.
             let columns = unsafe { _mm512_loadu_si512(columns.as_ptr().cast::<__m512i>()) };
             for (row, sums) in sums.iter_mut().enumerate() {
-                let pair = _mm512_set1_epi32(left.0[row * PAIRS + pair].cast_signed());
+                let pair = _mm512_set1_epi32(left.0[row * WORDS + pair].cast_signed());
                 // SAFETY: every type is 64 bytes without invalid values.
                 let (pair, columns) = unsafe {
                     (

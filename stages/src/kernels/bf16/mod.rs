@@ -1,9 +1,9 @@
 //! Matrix products of bf16 operands with f32 sums.
 //!
 //! A bf16 is the upper half of an f32: its sign, its exponent and 8 bits of its significand. Both operands are rounded to
-//! the nearest bf16 (ties to even) while they are packed into tiles ([`pack`]), and the product of two tiles is taken by
-//! the widest instructions that the processor has ([`unit`]). The product of two bf16 is exact in f32 unless it
-//! underflows. What differs between processors is the order in which the products of one sum are added:
+//! the nearest bf16 (ties to even, [`number`]) while they are packed into [tiles](super::tiles), and the product of two
+//! tiles is taken by the widest instructions that the processor has ([`unit`]). The product of two bf16 is exact in f32
+//! unless it underflows. What differs between processors is the order in which the products of one sum are added:
 //!
 //! - the **pair order** of AVX512_BF16 adds one product after the other, in each pair of neighbours the second one
 //!   first. Every processor without AMX computes in this order, and gets the same bits;
@@ -20,11 +20,11 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod pack;
+mod number;
 mod plain;
 mod product;
-mod tile;
+mod results;
 mod unit;
 
-pub(crate) use pack::{Matrix, Number, Right};
+pub(crate) use number::Bf16;
 pub(crate) use product::{product, product_once};

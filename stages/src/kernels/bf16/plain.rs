@@ -1,6 +1,7 @@
 //! The products of tiles in ordinary arithmetic, in either order of the sums.
 
-use super::tile::{BLOCK, PAIRS, Results, SIDE, Tile};
+use super::results::Results;
+use crate::kernels::tiles::tile::{BLOCK, SIDE, Tile, WORDS};
 
 /// A number, or zero in its place where it lies below the smallest normal number.
 #[inline(always)]
@@ -26,7 +27,7 @@ type TileProduct = fn(&Tile, &Tile, &mut [[f32; SIDE]; SIDE]);
 /// The product of two tiles in the pair order.
 #[inline(always)]
 fn pair_order(left: &Tile, right: &Tile, sums: &mut [[f32; SIDE]; SIDE]) {
-    for (sums, left) in sums.iter_mut().zip(left.0.chunks_exact(PAIRS)) {
+    for (sums, left) in sums.iter_mut().zip(left.0.chunks_exact(WORDS)) {
         for (left, right) in left.iter().zip(right.0.chunks_exact(SIDE)) {
             let (first, second) = numbers(*left);
             for (sum, right) in sums.iter_mut().zip(right) {
@@ -40,7 +41,7 @@ fn pair_order(left: &Tile, right: &Tile, sums: &mut [[f32; SIDE]; SIDE]) {
 /// The product of two tiles in the tile order.
 #[cfg(test)]
 fn tile_order(left: &Tile, right: &Tile, sums: &mut [[f32; SIDE]; SIDE]) {
-    for (sums, left) in sums.iter_mut().zip(left.0.chunks_exact(PAIRS)) {
+    for (sums, left) in sums.iter_mut().zip(left.0.chunks_exact(WORDS)) {
         let (mut even, mut odd) = ([0.0; SIDE], [0.0; SIDE]);
         for (left, right) in left.iter().zip(right.0.chunks_exact(SIDE)) {
             let (first, second) = numbers(*left);

@@ -5,9 +5,12 @@
 
 use rayon::prelude::*;
 
-use super::pack::{Matrix, Number, Right, panels_of, tiles_of};
-use super::tile::{BLOCK, DEPTH, Results, SIDE, Tile};
+use super::number::Bf16;
+use super::results::Results;
 use super::unit::Unit;
+use crate::kernels::tiles::pack::{Form, panels_of, tiles_of};
+use crate::kernels::tiles::tile::{BLOCK, SIDE, Tile};
+use crate::kernels::tiles::{Matrix, Number, Right};
 
 /// The tiles along the sums that are multiplied at a time: with them, a block's operands stay in the first cache.
 const CHUNK: usize = 16;
@@ -19,17 +22,17 @@ const BAND: usize = 256;
 ///
 /// # Panics
 /// If the columns of `left` are not as many as the rows of `right`.
-pub(crate) fn product<T: Number>(left: Matrix<T>, right: &Right) -> Vec<f32> {
+pub(crate) fn product<T: Number<Bf16>>(left: Matrix<T>, right: &Right<Bf16>) -> Vec<f32> {
     product_by(Unit::best(), left, right)
 }
 
 /// `left · right`, as [`product`], where `right` serves only once.
-pub(crate) fn product_once<L: Number, R: Number>(left: Matrix<L>, right: Matrix<R>) -> Vec<f32> {
+pub(crate) fn product_once<L: Number<Bf16>, R: Number<Bf16>>(left: Matrix<L>, right: Matrix<R>) -> Vec<f32> {
     product_once_by(Unit::best(), left, right)
 }
 
 /// [`product`] by one unit.
-pub(super) fn product_by<T: Number>(unit: Unit, left: Matrix<T>, right: &Right) -> Vec<f32> {
+pub(super) fn product_by<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, right: &Right<Bf16>) -> Vec<f32> {
     assert_eq!(left.columns(), right.rows(), "the columns of the left operand and the rows of the right one");
     if left.rows() < right.columns() && left.rows() <= BAND {
         by_columns(unit, left, right.columns(), &PackedSource(right))
@@ -39,7 +42,7 @@ pub(super) fn product_by<T: Number>(unit: Unit, left: Matrix<T>, right: &Right) 
 }
 
 /// [`product_once`] by one unit.
-pub(super) fn product_once_by<L: Number, R: Number>(
+pub(super) fn product_once_by<L: Number<Bf16>, R: Number<Bf16>>(
     unit: Unit,
     left: Matrix<L>,
     right: Matrix<R>,
@@ -59,13 +62,13 @@ fn band_of(lines: usize) -> usize {
 }
 
 /// The product in bands of rows, for many rows.
-fn by_rows<T: Number>(unit: Unit, left: Matrix<T>, right: &Right) -> Vec<f32> {
+fn by_rows<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, right: &Right<Bf16>) -> Vec<f32> {
     let (rows, columns) = (left.rows(), right.columns());
     let mut results = vec![0.0; rows * columns];
     if rows == 0 || columns == 0 {
         return results;
     }
-    let (depth, band) = (tiles_of(left.columns()), band_of(rows));
+    let (depth, band) = (tiles_of::<Bf16>(left.columns()), band_of(rows));
     results.par_chunks_mut(band * columns).enumerate().for_each_init(Vec::new, |packed, (index, results)| {
         let first = index * band;
         let panels = panels_of(results.len() / columns);
@@ -73,7 +76,7 @@ fn by_rows<T: Number>(unit: Unit, left: Matrix<T>, right: &Right) -> Vec<f32> {
             let to = depth.min(from + CHUNK);
             packed.resize(panels * (to - from), Tile::ZERO);
             for (panel, tiles) in packed.chunks_exact_mut(to - from).enumerate() {
-                left.left_tiles(first + panel * SIDE, from * DEPTH, tiles);
+                left.left_tiles(first + panel * SIDE, from * Bf16::DEPTH, tiles);
             }
             let place = Place { values: &mut *results, columns, fresh: from == 0 };
             blocks(
@@ -100,7 +103,7 @@ trait Source: Sync {
 }
 
 /// A right operand that is packed.
-struct PackedSource<'a>(&'a Right);
+struct PackedSource<'a>(&'a Right<Bf16>);
 
 impl Source for PackedSource<'_> {
     fn band<'a>(
@@ -116,7 +119,7 @@ impl Source for PackedSource<'_> {
 /// A right operand that is packed on the way.
 struct MatrixSource<'m, T>(Matrix<'m, T>);
 
-impl<T: Number> Source for MatrixSource<'_, T> {
+impl<T: Number<Bf16>> Source for MatrixSource<'_, T> {
     fn band<'a>(
         &'a self,
         panels: std::ops::Range<usize>,
@@ -125,20 +128,20 @@ impl<T: Number> Source for MatrixSource<'_, T> {
     ) -> Vec<&'a [Tile]> {
         memory.resize(panels.len() * places.len(), Tile::ZERO);
         for (tiles, panel) in memory.chunks_exact_mut(places.len()).zip(panels) {
-            self.0.right_tiles(places.start * DEPTH, panel * SIDE, tiles);
+            self.0.right_tiles(places.start * Bf16::DEPTH, panel * SIDE, tiles);
         }
         memory.chunks_exact(places.len()).collect()
     }
 }
 
 /// The product in bands of columns, for few rows.
-fn by_columns<T: Number>(unit: Unit, left: Matrix<T>, columns: usize, right: &impl Source) -> Vec<f32> {
+fn by_columns<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, columns: usize, right: &impl Source) -> Vec<f32> {
     let rows = left.rows();
     let mut results = vec![0.0; rows * columns];
     if rows == 0 || columns == 0 {
         return results;
     }
-    let depth = tiles_of(left.columns());
+    let depth = tiles_of::<Bf16>(left.columns());
     let left_panels = panels_of(rows);
     let mut packed = vec![Tile::ZERO; left_panels * depth];
     packed.par_chunks_mut(depth.max(1)).enumerate().for_each(|(panel, tiles)| {

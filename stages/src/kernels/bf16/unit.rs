@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use super::plain;
-use super::tile::{Results, Tile};
+use super::results::Results;
+use crate::kernels::tiles::tile::Tile;
 
 /// A way to compute a block of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

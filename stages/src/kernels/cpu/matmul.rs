@@ -2,9 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::bf16::{Matrix, product_once};
+use crate::kernels::bf16::product_once;
 use crate::kernels::flat::{Flat, tensor};
 use crate::kernels::precision::Precision;
+use crate::kernels::tiles::Matrix;
 
 /// `left · right` of two matrices. In bf16, both are f32 on the CPU, and so is the result.
 pub(crate) fn matmul(left: &Tensor, right: &Tensor, precision: Precision) -> Result<Tensor> {

@@ -35,10 +35,10 @@ impl Widths {
         }
     }
 
-    /// What clustering keeps of each frame: the features, h, the logits and the assignments. In bf16 the features stay
-    /// bytes.
+    /// What clustering keeps of each frame: the features, h, the logits and the assignments. In narrow precisions the
+    /// features stay bytes.
     fn kept(&self, precision: Precision) -> u64 {
-        let input = if precision == Precision::Bf16 { self.input } else { self.input * FLOAT };
+        let input = if precision == Precision::F32 { self.input * FLOAT } else { self.input };
         input + (self.expanded + self.logits + self.assigned) * FLOAT
     }
 

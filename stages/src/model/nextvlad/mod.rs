@@ -4,6 +4,7 @@
 //! clustering of each modality (`vlad`) and the head behind both (`head`).
 
 mod config;
+mod exported;
 mod head;
 mod intermediates;
 mod layout;

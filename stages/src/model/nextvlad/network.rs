@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor, Var};
+use framewise_pipeline::KeyWord as _;
 
 use super::config::{DropoutMode, NextVladConfig};
 use super::head::{Head, Running, Trace};
 use super::layout::{AUDIO_OFFSET, BranchLayout, Fetch, Layout, Side, Sizes};
-use super::merged::MergedNextVlad;
+use super::merged::{Maps, MergedNextVlad, problem_in};
 use super::vlad::{self, Statistics};
-use super::{intermediates, memory, running};
+use super::{exported, intermediates, memory, running};
 use crate::kernels::backend::{Backend, Kernels};
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::vlad::frames::{Codes, Frames};
@@ -20,6 +21,7 @@ use crate::model::definition::{
     TrainForward, Weights,
 };
 use crate::model::dropout::Dropout;
+use crate::model::exported::{Array, Arrays};
 use crate::model::{loss, norm};
 
 /// The model: its configuration, and the choice of the kernels that compute it.
@@ -29,8 +31,8 @@ pub struct NextVlad {
     pub config: NextVladConfig,
     /// The implementation that computes. All of them give the same numbers up to rounding.
     pub kernels: Kernels,
-    /// The numbers that the products of the forward and the backward pass take as operands. [`Precision::Bf16`] needs
-    /// f32 weights and the kernels of the CPU.
+    /// The numbers that the products of the forward and the backward pass take as operands. Any but [`Precision::F32`]
+    /// needs f32 weights and the kernels of the CPU. Not every precision [trains](Precision::trains).
     pub precision: Precision,
 }
 
@@ -66,12 +68,20 @@ impl NextVlad {
         batch: &DeviceBatch,
         backend: Backend,
     ) -> Result<Frames> {
-        if self.precision == Precision::F32 {
-            return Ok(Frames::Features(self.features(layout, side, tensors, batch, backend)?));
+        match self.precision {
+            Precision::F32 => {
+                return Ok(Frames::Features(self.features(layout, side, tensors, batch, backend)?));
+            }
+            Precision::Bf16 => {}
+            // What is worked out of the weights once has no intermediate values, and no gradient.
+            Precision::Int8 | Precision::Int8x2 => candle_core::bail!(
+                "precision {} is for evaluation and prediction alone",
+                self.precision.word()
+            ),
         }
         let scale = &tensors[layout.rgb_scale];
         if backend == Backend::Plain || scale.dtype() != DType::F32 {
-            candle_core::bail!("products of bf16 operands need f32 weights and the kernels of the CPU");
+            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
         }
         Ok(Frames::Codes(match side {
             Side::Rgb => Codes::new(&batch.rgb, 0.0, Some(scale))?,
@@ -317,17 +327,54 @@ impl Model for NextVlad {
     }
 
     fn evaluator(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
-        Ok(match self.precision {
-            Precision::F32 => None,
-            Precision::Bf16 if self.kernels == Kernels::Plain => {
-                candle_core::bail!("products of bf16 operands need f32 weights and the kernels of the CPU")
-            }
-            Precision::Bf16 => Some(Box::new(MergedNextVlad::new(&self.config, weights)?)),
+        if self.precision != Precision::F32 && self.kernels == Kernels::Plain {
+            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
+        }
+        if let Some(problem) = problem_in(&self.config, self.precision) {
+            candle_core::bail!("{problem}");
+        }
+        Ok(match (self.precision, self.precision.planes()) {
+            (Precision::F32, _) => None,
+            (_, None) => Some(Box::new(MergedNextVlad::bf16(&self.config, weights)?)),
+            (_, Some(planes)) => Some(Box::new(MergedNextVlad::whole(&self.config, weights, planes)?)),
         })
     }
 
-    fn in_bf16(&self) -> Option<Arc<dyn Model>> {
-        Some(Arc::new(Self { precision: Precision::Bf16, ..self.clone() }))
+    fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
+        match problem_in(&self.config, precision) {
+            Some(problem) => Err(problem),
+            None => Ok(Arc::new(Self { precision, ..self.clone() })),
+        }
+    }
+
+    /// In bf16, the parameters are rounded, and buffers stay as they are. In whole numbers, the arrays are those of
+    /// [`super::exported`].
+    fn export(&self, weights: &Weights) -> Result<Arrays> {
+        if let Some(problem) = problem_in(&self.config, self.precision) {
+            candle_core::bail!("{problem}");
+        }
+        if let Some(planes) = self.precision.planes() {
+            return exported::to_arrays(&self.config, &Maps::round(&self.config, weights, planes)?);
+        }
+        if self.precision == Precision::F32 {
+            candle_core::bail!("weights in f32 are exported as they are");
+        }
+        let names = self.parameters().into_iter().map(|spec| spec.name);
+        let rounded = names.zip(&weights.parameters).map(|(name, parameter)| {
+            Ok((name, Array::Float(parameter.as_detached_tensor().to_dtype(DType::BF16)?)))
+        });
+        let mut arrays = rounded.collect::<Result<Arrays>>()?;
+        let names = self.buffers().into_iter().map(|spec| spec.name);
+        arrays.extend(names.zip(&weights.buffers).map(|(name, buffer)| (name, Array::Float(buffer.clone()))));
+        Ok(arrays)
+    }
+
+    fn check_export(&self, theirs: &serde_json::Value) -> std::result::Result<(), String> {
+        exported::check(&Model::describe(self), theirs)
+    }
+
+    fn of_export(&self, arrays: Arrays) -> std::result::Result<Arc<dyn Model>, String> {
+        exported::model_of(&self.config, self.precision, arrays)
     }
 
     fn step_bytes(&self, size: ShardSize) -> Option<StepBytes> {

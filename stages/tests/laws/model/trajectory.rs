@@ -152,7 +152,7 @@ fn run(
         let allowed = match (dtype, precision) {
             (DType::F64, _) => 1e-9,
             (_, Precision::F32) => 4.0 * number("f32_max_loss_diff"),
-            (_, Precision::Bf16) => BF16_LOSS * expected,
+            (_, _) => BF16_LOSS * expected,
         };
         let away = (loss - expected).abs();
         assert!(away <= allowed, "{variant} {dtype:?} {kernels:?} loss of step {step}: {away:e} away");
@@ -174,7 +174,7 @@ fn run(
     let weights = optimizer.weights();
     match precision {
         Precision::F32 => compare(golden, variant, dtype, kernels, &weights.named_tensors()),
-        Precision::Bf16 => compare_ways(golden, variant, weights),
+        _ => compare_ways(golden, variant, weights),
     }
     weights.named_tensors().iter().flat_map(|(_, tensor)| values(tensor)).collect()
 }

@@ -72,15 +72,16 @@ fn sum_in_pair_order(left: &[f32], right: &[f32]) -> f32 {
         // What pads a tile is zero.
         _ => flush(0f32.mul_add(0.0, sum)),
     };
-    (0..left.len().next_multiple_of(DEPTH) / 2).fold(0.0, |sum, pair| add(add(sum, 2 * pair + 1), 2 * pair))
+    (0..left.len().next_multiple_of(Bf16::DEPTH) / 2)
+        .fold(0.0, |sum, pair| add(add(sum, 2 * pair + 1), 2 * pair))
 }
 
 /// One sum in the tile order.
 fn sum_in_tile_order(left: &[f32], right: &[f32]) -> f32 {
     let mut sum = 0.0;
-    for (left, right) in left.chunks(DEPTH).zip(right.chunks(DEPTH)) {
+    for (left, right) in left.chunks(Bf16::DEPTH).zip(right.chunks(Bf16::DEPTH)) {
         let mut halves = [0.0f32; 2];
-        for place in 0..DEPTH {
+        for place in 0..Bf16::DEPTH {
             let (a, b) =
                 (left.get(place).map_or(0.0, |a| flush(*a)), right.get(place).map_or(0.0, |b| flush(*b)));
             halves[place % 2] = flush(a.mul_add(b, halves[place % 2]));
@@ -207,6 +208,11 @@ fn a_product_does_not_depend_on_the_number_of_threads() {
     assert!(one == compute(2) && one == compute(7));
 }
 
+/// The number as the upper half of a word.
+fn bits_of(value: f32) -> u32 {
+    Number::<Bf16>::bits::<1>(value)
+}
+
 #[test]
 fn rounding_goes_to_the_nearest_and_to_the_even_one_of_two() {
     for (value, rounded) in [
@@ -218,12 +224,12 @@ fn rounding_goes_to_the_nearest_and_to_the_even_one_of_two() {
         (f32::NEG_INFINITY, f32::NEG_INFINITY),
         (-0.0, -0.0),
     ] {
-        assert_eq!(f32::from_bits(value.bits() & 0xffff_0000), rounded, "{value}");
+        assert_eq!(f32::from_bits(bits_of(value) & 0xffff_0000), rounded, "{value}");
     }
     for nan in [f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)] {
-        assert!(f32::from_bits(nan.bits() & 0xffff_0000).is_nan());
+        assert!(f32::from_bits(bits_of(nan) & 0xffff_0000).is_nan());
     }
     for value in numbers(2000, 9) {
-        assert_eq!(f32::from_bits(value.bits() & 0xffff_0000), nearest(value), "{value}");
+        assert_eq!(f32::from_bits(bits_of(value) & 0xffff_0000), nearest(value), "{value}");
     }
 }

@@ -162,7 +162,7 @@ impl<T: Real> Logits<'_, T> {
                                     Precision::F32 => {
                                         dy.iter().zip(da).fold(T::zero(), |sum, (p, da)| sum + *p * *da)
                                     }
-                                    Precision::Bf16 => dot(dy, da),
+                                    _ => dot(dy, da),
                                 };
                                 for (dy, da) in dy.iter_mut().zip(da) {
                                     *dy *= attention * (*da - mass);

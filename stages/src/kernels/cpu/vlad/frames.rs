@@ -3,12 +3,13 @@
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use crate::kernels::bf16::{Matrix, Right, product, product_once};
+use crate::kernels::bf16::{Bf16, product, product_once};
 use crate::kernels::cpu::affine::Lines;
 use crate::kernels::cpu::columns::add_row;
 use crate::kernels::cpu::matmul::with_matrix;
 use crate::kernels::flat::{Flat, tensor, to_f64};
 use crate::kernels::precision::Precision;
+use crate::kernels::tiles::{Matrix, Right};
 
 /// The frames of a batch, N rows of F features.
 pub(crate) enum Frames {
@@ -83,7 +84,7 @@ impl Codes {
     fn gradients<const M: usize>(&self, gradients: [(&Tensor, &[f64]); M]) -> Result<[Tensor; M]> {
         let (rows, columns) = self.bytes.dims2()?;
         let bytes = Flat::<u8>::of(&self.bytes)?;
-        let right = Right::pack(Matrix::of_rows(&bytes, rows, columns));
+        let right = Right::<Bf16>::pack(Matrix::of_rows(&bytes, rows, columns));
         let mut made = Vec::with_capacity(M);
         for (gradient, sums) in gradients {
             let mut values = with_matrix(&gradient.t()?, |left| Ok(product(left, &right)))?;

@@ -4,41 +4,39 @@
 //! frames of a video are expanded, assigned and pooled while they lie in the cache, so no value of the size of all frames
 //! of a batch is ever stored.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::normalize::normalize_video;
-use crate::kernels::bf16::{Matrix, product_once};
+use crate::kernels::bf16::product_once;
 use crate::kernels::branch::Branch;
-use crate::kernels::cpu::affine::{Affine, Lines};
+use crate::kernels::cpu::affine::{Affine, Input, Lines, Map};
 use crate::kernels::cpu::columns::{Columns, column_sums};
 use crate::kernels::cpu::lanes::softmax;
 use crate::kernels::flat::{Flat, to_f64};
 use crate::kernels::float::sigmoid;
 use crate::kernels::forms::L2Norm;
+use crate::kernels::tiles::Matrix;
 use crate::kernels::wide::widest;
 
-/// The map from a video's bytes to its descriptor. The names of sizes are those of [`Branch`].
-pub(crate) struct Merged {
+/// What is worked out of the weights of a branch, with maps of some kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BranchMaps<M> {
     /// From bytes less 128 to h [E].
-    expand: Affine,
+    pub(crate) expand: M,
     /// From bytes less 128 to the normed assignment logits [G·K] and the attention logits [G].
-    assign: Affine,
+    pub(crate) assign: M,
     /// C [K, D].
-    centers: Vec<f32>,
-    groups: usize,
-    clusters: usize,
-    width: usize,
-    form: L2Norm,
+    pub(crate) centers: Vec<f32>,
 }
 
-impl Merged {
+impl<M> BranchMaps<M> {
     /// Works out the weights of a branch. `before` are the lines from bytes less 128 to features; `mean` and `variance`
-    /// [G·K] are the running statistics of the assignment.
+    /// [G·K] are the running statistics of the assignment. `make` makes a map.
     pub(crate) fn new(
         branch: &Branch,
         before: &Lines,
         (mean, variance): (&Tensor, &Tensor),
-        form: L2Norm,
+        mut make: impl FnMut(&Map) -> M,
     ) -> Result<Self> {
         let stacked = Tensor::cat(&[&branch.assign_weight, &branch.attention_weight], 0)?;
         let folded = stacked.matmul(&branch.expand_weight)?.contiguous()?;
@@ -58,17 +56,30 @@ impl Merged {
         let weight = branch.expand_weight.contiguous()?;
         let expand = Lines::shift(to_f64(&branch.expand_bias)?);
         let centers = branch.centers.contiguous()?;
+        let mut make = |weight: &Tensor, after: &Lines| -> Result<M> {
+            let weight = Flat::<f32>::of(weight)?;
+            Ok(make(&Map { weight: &weight, before: Some(before), after, input: Input::Codes }))
+        };
         Ok(Self {
-            expand: Affine::new(&Flat::<f32>::of(&weight)?, before, &expand),
-            assign: Affine::new(&Flat::<f32>::of(&folded)?, before, &after),
+            expand: make(&weight, &expand)?,
+            assign: make(&folded, &after)?,
             centers: Flat::<f32>::of(&centers)?.to_vec(),
-            groups: branch.groups,
-            clusters: branch.clusters,
-            width: branch.width()?,
-            form,
         })
     }
+}
 
+/// The map from a video's bytes to its descriptor. The names of sizes are those of [`Branch`].
+pub(crate) struct Merged {
+    pub(crate) maps: BranchMaps<Affine>,
+    pub(crate) groups: usize,
+    pub(crate) clusters: usize,
+    pub(crate) width: usize,
+    pub(crate) form: L2Norm,
+    /// Whether frames are pooled in bf16, and in f32 otherwise.
+    pub(crate) pools_in_bf16: bool,
+}
+
+impl Merged {
     /// D·K, the width of a descriptor.
     pub(crate) fn descriptor(&self) -> usize {
         self.width * self.clusters
@@ -76,10 +87,10 @@ impl Merged {
 
     /// Writes the descriptor of a video into `descriptor` [D·K], with every cluster at length one. `bytes` are its
     /// frames, [n, F].
-    pub(crate) fn describe(&self, bytes: &[u8], frames: usize, descriptor: &mut [f32]) {
+    pub(crate) fn describe(&self, bytes: &[u8], frames: usize, descriptor: &mut [f32]) -> Result<()> {
         let x = Matrix::of_rows(bytes, frames, bytes.len() / frames.max(1));
-        let h = self.expand.of(x);
-        let logits = self.assign.of(x);
+        let h = self.maps.expand.of_codes(x);
+        let logits = self.maps.assign.of_codes(x);
         let (groups, clusters, width) = (self.groups, self.clusters, self.width);
         let mut a = vec![0.0; frames * groups * clusters];
         widest(
@@ -97,15 +108,27 @@ impl Merged {
                 }
             },
         );
-        let rows = frames * groups;
-        let mut v =
-            product_once(Matrix::of_rows(&a, rows, clusters).transposed(), Matrix::of_rows(&h, rows, width));
         let mass = column_sums(Columns { values: &a, stride: clusters, width: clusters });
-        for ((v, center), mass) in v.chunks_exact_mut(width).zip(self.centers.chunks_exact(width)).zip(mass) {
+        let mut v = self.pool(a, h, frames * groups)?;
+        let centers = self.maps.centers.chunks_exact(width);
+        for ((v, center), mass) in v.chunks_exact_mut(width).zip(centers).zip(mass) {
             for (v, center) in v.iter_mut().zip(center) {
                 *v -= mass as f32 * center;
             }
         }
         normalize_video(&v, descriptor, (clusters, width), self.form);
+        Ok(())
+    }
+
+    /// `aᵀ h` [K, D] for a [rows, K] and h [rows, D].
+    fn pool(&self, a: Vec<f32>, h: Vec<f32>, rows: usize) -> Result<Vec<f32>> {
+        let (clusters, width) = (self.clusters, self.width);
+        if self.pools_in_bf16 {
+            let a = Matrix::of_rows(&a, rows, clusters).transposed();
+            return Ok(product_once(a, Matrix::of_rows(&h, rows, width)));
+        }
+        let a = Tensor::from_vec(a, (rows, clusters), &Device::Cpu)?;
+        let product = a.t()?.matmul(&Tensor::from_vec(h, (rows, width), &Device::Cpu)?)?;
+        Ok(Flat::<f32>::of(&product)?.to_vec())
     }
 }
