@@ -88,15 +88,20 @@ fn exported_weights_are_refused_where_anything_else_is_asked_of_them() {
     let said = |args: &[&str], code: i32| desk.framewise(args).expect(code).err;
     for precision in ["f32", "bf16", "int8x2"] {
         let precision = format!("stages.forward.precision={precision}");
-        let err = said(&["run", &eval, "--set", &weights, "--set", &precision], 78);
-        assert!(err.contains("exported for evaluation in int8: write precision = \"int8\""), "{err}");
+        // It is told before the run too, with the place of the key.
+        for verb in [&["run"][..], &["check", "--inputs"]] {
+            let err = said(&[verb, &[&eval, "--set", &weights, "--set", &precision]].concat(), 78);
+            assert!(err.contains("exported for evaluation in int8: write precision = \"int8\""), "{err}");
+            assert!(err.contains(&precision), "{err}");
+        }
     }
     // What differs in evaluation is told by its key, before the run. What only training uses may differ.
+    let checked = ["check", "--inputs", &eval, "--set", &weights, "--set", "stages.forward.precision=int8"];
     let dropped = ["--set", "stages.weights.drop_rate=0.25", "--set", "stages.forward.drop_rate=0.25"];
-    let err = said(&[&["check", "--inputs", &eval, "--set", &weights], &dropped[..]].concat(), 65);
+    let err = said(&[&checked[..], &dropped].concat(), 65);
     assert!(err.contains("drop_rate = 0.5 of the weights is not drop_rate = 0.25 of the graph"), "{err}");
     let momentum = ["--set", "stages.weights.norm_momentum=0.5", "--set", "stages.forward.norm_momentum=0.5"];
-    desk.framewise(&[&["check", "--inputs", &eval, "--set", &weights], &momentum[..]].concat()).expect(0);
+    desk.framewise(&[&checked[..], &momentum].concat()).expect(0);
     let start = format!("stages.optimizer.init_from={path}");
     let err = said(&["run", &graph("quickstart.toml"), "--set", &start], 65);
     assert!(err.contains("weights for evaluation in int8, from which no training starts"), "{err}");

@@ -201,17 +201,38 @@ pub(crate) fn check_model(name: &str, model: &dyn Model) -> Result<(), Failure> 
     )))
 }
 
+/// Refuses a file of weights that were exported for evaluation in another precision. Only its header is read. What else may
+/// be wrong with it, [`survey`] tells.
+///
+/// # Errors
+/// `Config` (exit code 78).
+pub(crate) fn check_precision(path: &Path, precision: Precision) -> Result<(), Failure> {
+    if !path.is_file() || !matches!(Format::of_file(path), Ok(Some(Format::Safetensors))) {
+        return Ok(());
+    }
+    match Export::of_file(path) {
+        Ok(Some(export)) if !export.serves_training() && export.precision != precision.word() => {
+            Err(exported_for(&export.precision))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The failure of weights that were exported for evaluation in the precision `word`, where something else is computed.
+fn exported_for(word: &str) -> Failure {
+    Failure::config(format!(
+        "the weights were exported for evaluation in {word}: write precision = \"{word}\" and mode = \"evaluate\" in the \
+         stage that computes, or load the checkpoint that they were made of"
+    ))
+}
+
 /// Refuses weights that do not have the parameters and shapes of `model`.
 ///
 /// # Errors
 /// `Config` (exit code 78). The error names the model, or the first tensor that differs and both shapes.
 pub(crate) fn check_shapes(model: &dyn Model, weights: &Weights) -> Result<(), Failure> {
     if let Some(precision) = weights.model.exported() {
-        let word = precision.word();
-        return Err(Failure::config(format!(
-            "the weights were exported for evaluation in {word}: write precision = \"{word}\" and mode = \"evaluate\" in \
-             the stage that computes, or load the checkpoint that they were made of"
-        )));
+        return Err(exported_for(precision.word()));
     }
     if weights.model.name() != model.name() {
         return Err(Failure::config(format!(

@@ -4,6 +4,7 @@
 //! Laws: in training, step n is computed with version n of the weights. The result does not depend on the number of
 //! devices that the shards are spread over.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -21,7 +22,7 @@ use crate::model::{Dropout, Evaluator, Model, Precision, Weights};
 use crate::model_kit::device_batch::to_device;
 use crate::model_kit::estimates::{self, StepOf};
 use crate::model_kit::kind::{MODEL, ModelKind};
-use crate::model_kit::weights_file::check_shapes;
+use crate::model_kit::weights_file::{check_precision, check_shapes};
 use crate::payload::{ForwardPass, ForwardShard, Step, WeightsVersion};
 
 /// The stage type of a model.
@@ -188,7 +189,16 @@ impl Component for ModelForward {
     }
 
     fn survey(&self, site: &Site<'_>) -> Survey {
-        site.settings.parse_or_default::<Config>().devices.survey()
+        let config: Config = site.settings.parse_or_default();
+        let mut survey = config.devices.survey();
+        // Inside an evaluation, the weights come from training.
+        if let (Some(weights), false) = (site.upstream.nearest("load_weights"), site.check.is_inner) {
+            let path = Path::new(weights.settings.text("path"));
+            if let Err(failure) = check_precision(path, config.precision) {
+                survey.remarks.push(Remark::failure("precision", &failure));
+            }
+        }
+        survey
     }
 
     fn estimate(&self, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {

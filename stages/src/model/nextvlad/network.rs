@@ -347,8 +347,8 @@ impl Model for NextVlad {
         }
     }
 
-    /// In bf16, the parameters are rounded, and buffers stay as they are. In whole numbers, the arrays are those of
-    /// [`super::exported`].
+    /// In bf16, the parameters are rounded, and buffers stay as they are. In whole numbers, each map of the evaluation has its
+    /// arrays, as docs/export.md lists them.
     fn export(&self, weights: &Weights) -> Result<Arrays> {
         if let Some(problem) = problem_in(&self.config, self.precision) {
             candle_core::bail!("{problem}");

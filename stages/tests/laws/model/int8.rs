@@ -12,7 +12,7 @@ use crate::model::support::{made_up, stirred, tiny, values};
 /// With one plane, a weight moves by at most 1/254 of the largest weight of its output, twice on the way through a
 /// modality and three times in the head, and batch norms make differences larger. With two planes, what remains is that of
 /// numbers of 16 bits and of f32.
-const LOGITS: [(Precision, f64); 2] = [(Precision::Int8, 1.0 / 16.0), (Precision::Int8x2, 1.0 / 2048.0)];
+const LOGITS: [(Precision, f64); 2] = [(Precision::Int8, 1.0 / 32.0), (Precision::Int8x2, 1.0 / 4096.0)];
 
 /// |found − expected| / |expected|.
 fn share(found: &Tensor, expected: &Tensor) -> f64 {
