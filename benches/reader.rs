@@ -4,6 +4,8 @@
 //! `cargo bench --bench reader -- [--videos N] [--runs N]` measures all ways in turns and prints one JSON line for each, with
 //! the median rate and its ratio to the floor on one thread.
 
+mod common;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,10 +16,6 @@ use framewise_pipeline::prelude::*;
 use framewise_stages::payload::Step;
 use framewise_stages::synthetic::{SyntheticConfig, SyntheticVideos};
 use framewise_stages::tfrecord::{Compression, ReaderOptions, RecordReader, RecordWriter, encode_frames};
-
-/// The allocator of the program that is measured.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The files over which the videos are spread.
 const FILES: usize = 8;
@@ -49,6 +47,7 @@ impl Stage for Dropping {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    common::keep_memory();
     let (mut videos, mut runs) = (1600, 7);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {

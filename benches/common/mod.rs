@@ -63,7 +63,7 @@ impl Options {
 
 /// Starts the program again with the allocator's setting of `framewise` itself, which keeps freed memory. The allocator
 /// reads it before the first line of a program runs.
-fn keep_memory() {
+pub(crate) fn keep_memory() {
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;

@@ -1,8 +1,8 @@
 //! Files of records that are read side by side by several threads, and handed on one after another.
 //!
 //! Laws: the records and errors of a file come in the order of the file, and the files in the order of the list, whatever
-//! the number of threads. What was read ahead is bounded: each thread is at most two files and a few chunks of records
-//! ahead. A thread that ends early is told as a failure and never taken for the end of a file.
+//! the number of threads. What was read ahead is bounded: one file more than there are threads is open, with about 64 MB of
+//! records each. A thread that ends early is told as a failure and never taken for the end of a file.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
@@ -16,14 +16,15 @@ use crate::tfrecord::{ReadError, ReaderOptions, RecordReader};
 
 /// The bytes of payloads from which on a chunk is handed on.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The chunks of a file that wait to be taken.
-const WAITING: usize = 4;
+/// The chunks of a file that wait to be taken, about 64 MB. A file is taken after all files before it, so a thread that is to
+/// work meanwhile needs room for much of its file.
+const WAITING: usize = 256;
 
 /// The most bytes that the threads hold, for records of so many bytes.
 pub(super) fn held(workers: u64, record: u64) -> u64 {
-    // A chunk exceeds its bytes by less than one record. Besides the files that are being read, as many wait to be taken.
+    // A chunk exceeds its bytes by less than one record. Besides the files of the threads, one is being taken.
     let chunk = CHUNK_BYTES as u64 + record;
-    chunk.saturating_mul(WAITING as u64 + 2).saturating_mul(2 * workers)
+    chunk.saturating_mul(WAITING as u64 + 2).saturating_mul(workers + 1)
 }
 
 /// What was read: a record, or an error in its place.

@@ -41,7 +41,7 @@ pub(crate) struct Config {
     #[key(default = false)]
     shuffle_files: bool,
     /// The number of files that are read and unpacked side by side, each by a thread of its own. The order of the records
-    /// is kept whatever their number.
+    /// is kept whatever their number, so what is read ahead waits in memory: at most 64 MB for each file and one file more.
     #[key(range = 1..=256, default = 1, unit = "threads", free)]
     workers: usize,
     #[key(flatten)]
