@@ -216,6 +216,9 @@ impl Communicator for Local {
                 let (source, target) = (&theirs[span.tensor], &replica[span.tensor]);
                 if source.id() != target.id() {
                     let part = fetch(span, source, &self.device)?.flatten_all()?;
+                    // On one device the part lies in the other member's replica, which candle would lock for reading while
+                    // it waits to write into this one. Two members that read from each other would wait for ever.
+                    let part = if source.device().same_device(&self.device) { part.copy()? } else { part };
                     target.flatten_all()?.slice_set(&part, 0, span.elements.start)?;
                 }
             }
