@@ -1,18 +1,13 @@
 //! Law: a named pipe as input is read once. It is refused where it would have to be read again.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use framewise_pipeline::ErrorKind;
 
 use crate::support::cli::{Desk, copy_graph};
+use crate::support::files::make_pipe;
 use crate::support::records::{Records, pack};
 use crate::support::resume::Bench;
-
-fn pipe(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
 
 #[test]
 fn a_pipe_is_read_once() {
@@ -22,7 +17,7 @@ fn a_pipe_is_read_once() {
         let path = desk.path(name);
         desk.write("copy.toml", &copy_graph(name, 16, 4, 10));
         let writer = as_pipe.then(|| {
-            pipe(&path);
+            make_pipe(&path);
             let (path, bytes) = (path.clone(), bytes.clone());
             // Opening the pipe waits for its reader.
             std::thread::spawn(move || std::fs::write(path, bytes))
@@ -45,7 +40,7 @@ fn a_pipe_is_read_once() {
 #[test]
 fn what_would_read_a_pipe_again_is_refused_at_once() {
     let desk = Desk::new();
-    pipe(&desk.path("pipe"));
+    make_pipe(&desk.path("pipe"));
     desk.write("copy.toml", &copy_graph("pipe", 16, 4, 10));
     // Nobody writes to the pipe, so a run that opened it would wait.
     let said = desk.framewise(&["run", "copy.toml", "--set", "stages.videos.epochs=2"]).expect(78);
@@ -63,7 +58,7 @@ fn a_run_does_not_go_on_from_a_pipe() {
     let bench = Bench::new(&["stages.videos.epochs=1"]);
     bench.start("run", &["stages.batch.max_batches=2"]);
     std::fs::remove_file(bench.file(1)).unwrap();
-    pipe(&bench.file(1));
+    make_pipe(&bench.file(1));
     let error = bench.attempt("run", true, &[], Arc::default()).unwrap_err();
     assert_eq!(error.failure.kind, ErrorKind::Config);
     let text = error.to_string();

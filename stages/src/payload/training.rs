@@ -18,7 +18,7 @@ pub struct WeightsVersion {
     pub version: u64,
     /// The weights, on the optimizer's first device.
     pub weights: Arc<Weights>,
-    /// The same weights in each further memory in which the optimizer keeps them.
+    /// Copies of the weights, one in each memory besides that of the first device in which the optimizer keeps them.
     pub replicas: Vec<Arc<Weights>>,
 }
 

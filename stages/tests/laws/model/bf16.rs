@@ -10,39 +10,13 @@ use framewise_stages::model::{
     backward,
 };
 
-use crate::model::support::{made_up, model, stirred, tiny, values};
+use crate::model::support::{made_up, middle, model, share, stirred, tiny, values};
 
 /// How many times as far from float64 as the yardstick a result may lie.
 const FACTOR: f64 = 6.0;
 
 /// The allowed distance of the logits of an evaluation, as a share of their length: eight times the largest rounding.
 const LOGITS: f64 = 1.0 / 64.0;
-
-/// |found − expected| / |expected|.
-fn share(found: &Tensor, expected: &Tensor) -> f64 {
-    let (found, expected) = (values(found), values(expected));
-    assert_eq!(found.len(), expected.len());
-    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let distance = length(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
-    distance / length(&mut expected.iter().copied())
-}
-
-/// A model whose sizes are no multiples of those of tiles.
-fn middle() -> NextVladConfig {
-    NextVladConfig {
-        rgb_size: 72,
-        audio_size: 20,
-        classes: 37,
-        max_frames: 60,
-        clusters: 24,
-        audio_clusters: 10,
-        groups: 4,
-        audio_groups: 2,
-        hidden: 48,
-        gating_reduction: 4,
-        ..NextVladConfig::paddle()
-    }
-}
 
 struct Step {
     logits: Tensor,

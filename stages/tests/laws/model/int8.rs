@@ -1,11 +1,11 @@
 //! Tests of NeXtVLAD's evaluation with weights of whole numbers, against float64.
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use framewise_stages::model::{
     Dropout, DropoutMode, L2Norm, Model, NextVlad, NextVladConfig, Precision, Weights,
 };
 
-use crate::model::support::{made_up, stirred, tiny, values};
+use crate::model::support::{made_up, middle, share, stirred, tiny, values};
 
 /// The allowed distance of the logits of an evaluation, as a share of their length.
 ///
@@ -13,32 +13,6 @@ use crate::model::support::{made_up, stirred, tiny, values};
 /// modality and three times in the head, and batch norms make differences larger. With two planes, what remains is that of
 /// numbers of 16 bits and of f32.
 const LOGITS: [(Precision, f64); 2] = [(Precision::Int8, 1.0 / 32.0), (Precision::Int8x2, 1.0 / 4096.0)];
-
-/// |found − expected| / |expected|.
-fn share(found: &Tensor, expected: &Tensor) -> f64 {
-    let (found, expected) = (values(found), values(expected));
-    assert_eq!(found.len(), expected.len());
-    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let distance = length(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
-    distance / length(&mut expected.iter().copied())
-}
-
-/// A model whose sizes are no multiples of those of tiles.
-fn middle() -> NextVladConfig {
-    NextVladConfig {
-        rgb_size: 72,
-        audio_size: 20,
-        classes: 37,
-        max_frames: 60,
-        clusters: 24,
-        audio_clusters: 10,
-        groups: 4,
-        audio_groups: 2,
-        hidden: 48,
-        gating_reduction: 4,
-        ..NextVladConfig::paddle()
-    }
-}
 
 fn in_precision(model: &NextVlad, precision: Precision) -> NextVlad {
     let mut model = model.clone();

@@ -175,3 +175,29 @@ pub(crate) fn stirred(model: &NextVlad, dtype: DType) -> Weights {
     });
     Weights::from_named(Arc::new(model.clone()), named, &Device::Cpu, dtype).unwrap()
 }
+
+/// |found − expected| / |expected|.
+pub(crate) fn share(found: &Tensor, expected: &Tensor) -> f64 {
+    let (found, expected) = (values(found), values(expected));
+    assert_eq!(found.len(), expected.len());
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let distance = length(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+    distance / length(&mut expected.iter().copied())
+}
+
+/// A model whose sizes are no multiples of those of tiles.
+pub(crate) fn middle() -> NextVladConfig {
+    NextVladConfig {
+        rgb_size: 72,
+        audio_size: 20,
+        classes: 37,
+        max_frames: 60,
+        clusters: 24,
+        audio_clusters: 10,
+        groups: 4,
+        audio_groups: 2,
+        hidden: 48,
+        gating_reduction: 4,
+        ..NextVladConfig::paddle()
+    }
+}
