@@ -91,7 +91,10 @@ pub trait Component: Send + Sync {
     /// # Errors
     /// The reason why the stage may not, in words that follow the stage's name. A stage type that does not say is refused.
     fn divides(&self, _site: &Site<'_>) -> Result<(), String> {
-        Err(format!("stages of type `{}` do not say that they may run on parts of the records", self.type_name()))
+        Err(format!(
+            "stages of type `{}` do not say that they may run on parts of the records",
+            self.type_name()
+        ))
     }
 
     /// Builds the stage and takes its ports from `wiring`.

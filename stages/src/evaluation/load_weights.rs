@@ -83,7 +83,8 @@ impl StageType for LoadWeights {
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let model = config.model.model()?;
         let injected = context.resources.get::<InjectedWeights>();
-        let compared = Part::of(context)?.filter(|_| injected.is_none()).map(|part| (part, config.path.clone()));
+        let compared =
+            Part::of(context)?.filter(|_| injected.is_none()).map(|part| (part, config.path.clone()));
         let version = match injected {
             Some(injected) => {
                 check_model(injected.0.weights.model.name(), &*model)?;

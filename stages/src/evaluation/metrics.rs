@@ -5,9 +5,9 @@
 
 use framewise_pipeline::prelude::*;
 
+use crate::failure::link_failure;
 use crate::model_kit::scoring::{add, named, summary};
 use crate::model_kit::weights_file::WrittenAfter;
-use crate::failure::link_failure;
 use crate::payload::Predictions;
 use crate::run_state::metrics_log::{Kind, RunLog};
 use crate::run_state::parts::{Measurement, Note, Role, while_waiting};
@@ -57,7 +57,12 @@ impl StageType for MetricsStage {
 
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let input = wiring.input("predictions")?;
-        Ok(Box::new(Measuring { top_k: config.top_k, role: Role::of(context)?, input, context: context.clone() }))
+        Ok(Box::new(Measuring {
+            top_k: config.top_k,
+            role: Role::of(context)?,
+            input,
+            context: context.clone(),
+        }))
     }
 }
 

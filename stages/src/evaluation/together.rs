@@ -27,7 +27,9 @@ impl Together {
         let channel = ranks.channel(&name).map_err(|e| link_failure("the results of evaluations", &e))?;
         let Some(channel) = channel else { return Ok(None) };
         if let Some((stage, why)) = undivided(graph, &context.registry).into_iter().next() {
-            let text = format!("every rank measures all records, because of the evaluation's stage `{stage}`: {why}");
+            let text = format!(
+                "every rank measures all records, because of the evaluation's stage `{stage}`: {why}"
+            );
             context.message(Level::Info, text);
             return Ok(None);
         }

@@ -30,5 +30,5 @@ pub use directory::create_directories;
 pub use input::{Input, Kind, Reader, kind_and_length, open, read, read_at, read_to_string};
 pub use list::list;
 pub use output::{Output, Way, create, is_standard_output, way_to};
-pub(crate) use scratch::scratch;
 pub use room::{Room, bytes_in, missing_directory, room_in};
+pub(crate) use scratch::scratch;

@@ -47,12 +47,16 @@ enum Sink {
 pub(super) fn refuse_reordered(site: &Site<'_>) -> Result<(), String> {
     if let Some(shuffle) = site.upstream.nearest("shuffle") {
         let name = shuffle.name;
-        return Err(format!("the videos come from `{name}`, which mixes the part of each rank by itself: leave it out"));
+        return Err(format!(
+            "the videos come from `{name}`, which mixes the part of each rank by itself: leave it out"
+        ));
     }
     let source = site.upstream.nearest("tfrecord_reader");
     if let Some(source) = source.filter(|source| source.settings.integer("epochs") > 1) {
         let name = source.name;
-        return Err(format!("each rank would write all epochs of its part one after another: set epochs = 1 in `{name}`"));
+        return Err(format!(
+            "each rank would write all epochs of its part one after another: set epochs = 1 in `{name}`"
+        ));
     }
     Ok(())
 }
@@ -131,7 +135,9 @@ impl Divided {
             (Role::Linked(channel), Sink::Output(mut file)) => {
                 let all = while_waiting(&context, || take(&channel, &mut file, &path))?;
                 if videos + all == 0 {
-                    return Err(Failure::data(format!("there was no video to write to {}", path.display())).into());
+                    return Err(
+                        Failure::data(format!("there was no video to write to {}", path.display())).into()
+                    );
                 }
                 file.commit().map_err(Failure::from)?;
                 Ok(Some(videos + all))
@@ -165,7 +171,8 @@ impl Write for Divided {
 
 /// Sends a part to rank 0.
 fn send(channel: &Channel, mut file: File, bytes: u64, videos: u64) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::new(framewise_pipeline::ErrorKind::Io, format!("a part of the output: {e}"));
+    let failed =
+        |e: io::Error| Failure::new(framewise_pipeline::ErrorKind::Io, format!("a part of the output: {e}"));
     let post = |bytes: &[u8]| {
         let sent = channel.exchange(&[Outgoing { to: 0, bytes }], &mut []);
         sent.map_err(|e| link_failure("sending a part of the output", &e))

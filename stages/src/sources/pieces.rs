@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn a_file_before_or_behind_the_part_of_a_rank_is_not_named() {
         let share = |rank| Share { rank, ranks: 4 };
-        let files = |rank| pieces(share(rank), &[0, 1, 2, 3], &[100; 4]).iter().map(|p| p.file).collect::<Vec<_>>();
+        let files =
+            |rank| pieces(share(rank), &[0, 1, 2, 3], &[100; 4]).iter().map(|p| p.file).collect::<Vec<_>>();
         assert_eq!((0..4).map(files).collect::<Vec<_>>(), [[0], [1], [2], [3]]);
         let cut = pieces(share(1), &[0], &[1001]);
         assert_eq!(cut, [Piece { file: 0, from: 251, to: 501 }]);
@@ -203,8 +204,10 @@ mod tests {
 
     #[test]
     fn empty_files_alone_are_opened_by_one_rank_each() {
-        let named: Vec<usize> =
-            (0..3).flat_map(|rank| pieces(Share { rank, ranks: 3 }, &[0, 1], &[0, 0])).map(|p| p.file).collect();
+        let named: Vec<usize> = (0..3)
+            .flat_map(|rank| pieces(Share { rank, ranks: 3 }, &[0, 1], &[0, 0]))
+            .map(|p| p.file)
+            .collect();
         assert_eq!(named, [0, 1]);
     }
 }

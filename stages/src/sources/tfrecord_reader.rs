@@ -360,7 +360,10 @@ fn check_streams(
             )))
         };
         if !share.is_whole() {
-            return refuse(format!("{} processes cannot each read a part of it; run a single one", share.ranks));
+            return refuse(format!(
+                "{} processes cannot each read a part of it; run a single one",
+                share.ranks
+            ));
         }
         if epochs > 1 {
             return refuse(format!("set `epochs = 1` in place of {epochs}"));

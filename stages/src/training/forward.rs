@@ -220,9 +220,11 @@ impl Component for ModelForward {
     fn divides(&self, site: &Site<'_>) -> Result<(), String> {
         match site.settings.parse_or_default::<Config>().mode {
             Mode::Evaluate => Ok(()),
-            Mode::Train => Err("it works with the statistics of batches, and each rank makes batches of its own: set \
+            Mode::Train => {
+                Err("it works with the statistics of batches, and each rank makes batches of its own: set \
                                 mode = \"evaluate\""
-                .to_owned()),
+                    .to_owned())
+            }
         }
     }
 

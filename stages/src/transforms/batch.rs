@@ -89,7 +89,10 @@ impl TransformType for BatchVideos {
 
     fn divides(config: &Config, _site: &Site<'_>) -> Result<(), String> {
         if config.drop_last {
-            return Err("`drop_last` would leave out videos at the end of every rank's part: set it to false".to_owned());
+            return Err(
+                "`drop_last` would leave out videos at the end of every rank's part: set it to false"
+                    .to_owned(),
+            );
         }
         match config.max_batches {
             Some(_) => Err("`max_batches` would end every rank's part by itself: leave it out".to_owned()),

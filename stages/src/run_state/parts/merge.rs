@@ -138,7 +138,9 @@ fn check_same_stages(left: &[Left<'_>]) -> Result<(), Failure> {
 
 fn check_files(left: &[Left<'_>], stage: &str, files: &[(PathBuf, u64)]) -> Result<(), Failure> {
     for rank in left {
-        let Some(Note::Files { files: theirs }) = rank.notes.get(stage) else { return Err(rank.differs(stage, "it left no part")) };
+        let Some(Note::Files { files: theirs }) = rank.notes.get(stage) else {
+            return Err(rank.differs(stage, "it left no part"));
+        };
         if theirs.len() != files.len() {
             let (ours, theirs) = (plural(files.len() as u64, "file"), plural(theirs.len() as u64, "file"));
             return Err(rank.differs(stage, &format!("it read {theirs}, and rank 0 read {ours}")));
@@ -148,7 +150,9 @@ fn check_files(left: &[Left<'_>], stage: &str, files: &[(PathBuf, u64)]) -> Resu
             let (ours, theirs) = (ours.display(), theirs.display());
             return Err(rank.differs(
                 stage,
-                &format!("it read {theirs} of {their_bytes} bytes where rank 0 read {ours} of {our_bytes} bytes"),
+                &format!(
+                    "it read {theirs} of {their_bytes} bytes where rank 0 read {ours} of {our_bytes} bytes"
+                ),
             ));
         }
     }
@@ -187,7 +191,9 @@ fn measurement(left: &[Left<'_>], stage: &str) -> Result<Measurement, Failure> {
 fn videos(left: &[Left<'_>], stage: &str, output: &OutputNote) -> Result<u64, Failure> {
     let mut videos = 0;
     for rank in left {
-        let Some(Note::Output(note)) = rank.notes.get(stage) else { return Err(rank.differs(stage, "it left no part")) };
+        let Some(Note::Output(note)) = rank.notes.get(stage) else {
+            return Err(rank.differs(stage, "it left no part"));
+        };
         let path = rank.part(stage);
         let (_, bytes) = io::kind_and_length(&path).map_err(|e| read_failure(&path, &e))?;
         if bytes != note.bytes {
@@ -240,10 +246,13 @@ fn rejected(left: &[Left<'_>], resolved: &str) -> Result<String, Failure> {
         let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
         *by_stage.entry(line["stage"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
-    let graph: toml::Table = resolved.parse().map_err(|e| Failure::data(format!("the graph of the parts: {e}")))?;
+    let graph: toml::Table =
+        resolved.parse().map_err(|e| Failure::data(format!("the graph of the parts: {e}")))?;
     for (stage, rejected) in by_stage {
         let allowed = || graph.get("stages")?.get(&stage)?.get("max_rejected").and_then(Value::as_integer);
-        if let Some(most) = allowed().and_then(|most| u64::try_from(most).ok()).filter(|most| rejected > *most) {
+        if let Some(most) =
+            allowed().and_then(|most| u64::try_from(most).ok()).filter(|most| rejected > *most)
+        {
             return Err(Failure::data(format!(
                 "stage `{stage}` rejected {} on all ranks together, max_rejected = {most}",
                 plural(rejected, "record")
