@@ -19,6 +19,7 @@ use super::directory::{LOG, RunDir};
 use super::resume::{self, Agreed, Chosen, Place, Search};
 use super::signals;
 use crate::cli::RunArgs;
+use crate::job::Job;
 use crate::observe::journal::Journal;
 use crate::serve;
 use crate::shell::short;
@@ -31,6 +32,7 @@ pub(super) struct Begun {
     pub(super) outside: Option<Outside>,
     pub(super) resumed: Option<Resumed>,
     resources: Arc<Resources>,
+    job: Job,
 }
 
 /// What is reported about the checkpoint from which a run is resumed.
@@ -49,6 +51,7 @@ impl Begun {
         args: &RunArgs,
         graph: &mut ResolvedGraph,
         registry: &Registry,
+        job: Job,
     ) -> anyhow::Result<Self> {
         let place = args.resume.as_deref().map(|wanted| resume::locate(wanted, graph)).transpose()?;
         let old = place.as_ref().and_then(|place| place.run_dir.as_deref());
@@ -64,7 +67,8 @@ impl Begun {
             let chosen = chosen.transpose()?;
             let directory = match reopened {
                 Some(directory) => directory,
-                None => RunDir::create(args.run_dir.as_deref(), &graph.name)?,
+                None if job.is_alone() => RunDir::create(args.run_dir.as_deref(), &graph.name)?,
+                None => RunDir::create_part(args.run_dir.as_deref(), job.of.rank)?,
             };
             anyhow::Ok((directory, chosen))
         };
@@ -75,7 +79,7 @@ impl Begun {
                     resources.insert(state);
                     resumed
                 });
-                Ok(Self { directory, outside, resumed, resources })
+                Ok(Self { directory, outside, resumed, resources, job })
             }
             Err(error) => {
                 outside.into_iter().for_each(Outside::discard);
@@ -97,7 +101,12 @@ impl Begun {
         let live = self.directory.path().join(serve::LIVE);
         signals::listen(&stop, &journal, signals::Ending::of(graph, registry), live)
             .context("cannot listen for Ctrl-C")?;
+        if !self.job.is_alone() {
+            self.resources.insert(self.job.ranks());
+        }
         let options = RunOptions {
+            rank: self.job.of.rank,
+            ranks: self.job.of.size,
             run_dir: Some(self.directory.path().to_owned()),
             resolved_text: Arc::from(resolved.as_str()),
             observer: journal.clone(),
@@ -116,6 +125,9 @@ impl Begun {
     /// of its way.
     fn tell(&self, graph: &ResolvedGraph, journal: &Journal) -> Result<(), Failure> {
         journal.note(Level::Info, &format!("run directory {}", self.directory.path().display()));
+        if !self.job.is_alone() {
+            journal.note(Level::Info, &self.job.told());
+        }
         if self.directory.is_unlocked() || self.outside.as_ref().is_some_and(Outside::is_unlocked) {
             let text = "this file system has no locks: nothing keeps a second run out of this directory";
             journal.note(Level::Warning, text);

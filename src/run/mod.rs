@@ -28,6 +28,7 @@ use framewise_pipeline::stage::context::Level;
 use framewise_pipeline::{Failure, Registry, StopToken};
 
 use crate::cli::{Format, RunArgs};
+use crate::job::{self, Job, Rank};
 use crate::observe::journal::Journal;
 use crate::observe::{Dashboard, Style};
 use crate::problems::Problems;
@@ -37,11 +38,11 @@ use begun::Begun;
 pub(crate) use checkpoints::CHECKPOINTS;
 use checkpoints::Outside;
 use directory::RunDir;
-pub(crate) use directory::{GRAPH, LOG, METRICS, RESULTS, RUNS, STAGES};
-pub(crate) use lock::is_locked;
+pub(crate) use directory::{GRAPH, LOG, METRICS, RANKS, RESULTS, RUNS, STAGES, part};
+pub(crate) use lock::{Lock, is_locked};
 use refusal::Refusal;
-use result::RunResult;
-use summary::Ended;
+pub(crate) use result::RunResult;
+pub(crate) use summary::Ended;
 use trace_file::TraceFile;
 
 /// Runs a graph. The exit code is that of its first error.
@@ -79,6 +80,8 @@ struct Prepared {
     shares_stdout: bool,
     /// The server at which the run is watched.
     server: Option<serve::Server>,
+    /// The number of this process, if it is one of several.
+    ranks: Option<Rank>,
 }
 
 fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
@@ -100,7 +103,10 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
     let shares_stdout = outputs::share_standard_output(args, &loaded.graph, registry).map_err(refuse)?;
     let bound = args.metrics.as_deref().map(|address| serve::bind(address, args.metrics_allow_remote));
     let bound = bound.transpose().map_err(refuse)?;
-    let begun = Begun::new(args, &mut loaded.graph, registry).map_err(refuse)?;
+    let job = Job::find(args.rank, &|name| std::env::var_os(name)).map_err(refuse)?;
+    job::check(&job, args, &loaded.graph, registry).map_err(refuse)?;
+    let ranks = (!job.is_alone()).then_some(job.of);
+    let begun = Begun::new(args, &mut loaded.graph, registry, job).map_err(refuse)?;
     let checked = outputs::check(args, &loaded.graph, registry, begun.directory.path());
     let trace = match checked.and_then(|()| args.trace.as_deref().map(TraceFile::open).transpose()) {
         Ok(trace) => trace,
@@ -138,6 +144,7 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
                 trace,
                 shares_stdout,
                 server,
+                ranks,
             })
         }
         Err(error) => {
@@ -178,6 +185,7 @@ impl Prepared {
             trace,
             shares_stdout,
             server,
+            ranks,
         } = self;
         let style = match () {
             () if args.quiet || args.no_progress => Style::Off,
@@ -195,7 +203,7 @@ impl Prepared {
 
         let exit_code = exit_code(&outcome.status);
         let kept = checkpoints::kept(&graph, directory.path());
-        let result = RunResult::of(&graph.name, directory.path(), &outcome, &kept);
+        let result = RunResult::of(&graph.name, directory.path(), &outcome, &kept).of_rank(ranks);
         // A run that trains, wrote a checkpoint and did not reach its end can be resumed.
         let is_whole = matches!(outcome.status, Status::Done);
         let trains = graph.stages.iter().any(|stage| stage.type_name == "optimizer");

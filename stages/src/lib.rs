@@ -40,6 +40,7 @@ pub use model_kit::scoring::lower_is_better;
 pub use model_kit::weights_file::InjectedWeights;
 pub use payload::Measured;
 pub use registry::registry;
+pub use run_state::parts::{Merged, merge as merge_parts};
 pub use run_state::resume::{Cursor, RejectedRecords, Resume};
 pub use sinks::tap::{Seen, TAP, Tapped, described, mark_in_words, tapped};
 pub use training::eigenvalues::apply as apply_eigenvalues;

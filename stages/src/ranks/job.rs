@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::channel::Channel;
 use super::link::{Link, LinkError};
+use super::share::Share;
 
 /// How the work of a graph is divided among the ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Ranks {
     split: Split,
     link: Option<Arc<dyn Link>>,
     tags: Mutex<BTreeMap<i32, String>>,
+    /// What stands before the name of each channel.
+    scope: String,
 }
 
 impl Ranks {
@@ -34,18 +37,27 @@ impl Ranks {
     /// Rank `rank` of ranks that exchange nothing while they run. `hosts` has the name of each rank's host, which may be
     /// empty where it is not known; the number of hosts is the number of ranks.
     pub fn apart(rank: usize, hosts: Vec<String>, split: Split) -> Self {
-        Self { rank, hosts, split, link: None, tags: Mutex::default() }
+        Self { rank, hosts, split, link: None, tags: Mutex::default(), scope: String::new() }
     }
 
     /// The rank at this end of a link. `hosts` has the name of each rank's host.
     pub fn linked(link: Arc<dyn Link>, hosts: Vec<String>, split: Split) -> Self {
-        Self { rank: link.rank(), hosts, split, link: Some(link), tags: Mutex::default() }
+        let (tags, scope) = (Mutex::default(), String::new());
+        Self { rank: link.rank(), hosts, split, link: Some(link), tags, scope }
     }
 
     /// The same ranks for a graph that is divided in this way, such as the evaluation inside a training run.
     pub fn split_by(&self, split: Split) -> Self {
         let tags = Mutex::new(self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        Self { rank: self.rank, hosts: self.hosts.clone(), split, link: self.link.clone(), tags }
+        let (hosts, link, scope) = (self.hosts.clone(), self.link.clone(), self.scope.clone());
+        Self { rank: self.rank, hosts, split, link, tags, scope }
+    }
+
+    /// The same ranks for what runs inside the stage `stage`. Its channels are others than those of the same names outside.
+    #[must_use]
+    pub fn within(mut self, stage: &str) -> Self {
+        self.scope = format!("{}{stage}/", self.scope);
+        self
     }
 
     /// This process's number, from 0.
@@ -61,6 +73,14 @@ impl Ranks {
     /// How the work is divided.
     pub fn split(&self) -> Split {
         self.split
+    }
+
+    /// The share of the records that this rank reads. Ranks that divide the shards of each step read all records.
+    pub fn share(&self) -> Share {
+        match self.split {
+            Split::Records => Share { rank: self.rank, ranks: self.size() },
+            Split::Shards => Share::WHOLE,
+        }
     }
 
     /// The name of a rank's host, which is empty where it is not known.
@@ -80,11 +100,12 @@ impl Ranks {
     /// [`LinkError::System`] if another name has the same tag, so that another one must be chosen.
     pub fn channel(&self, name: &str) -> Result<Option<Channel>, LinkError> {
         let Some(link) = self.link.as_ref().filter(|_| self.size() > 1) else { return Ok(None) };
+        let name = format!("{}{name}", self.scope);
         // A tag depends on the name alone, so that ranks need not ask for their channels in the same order.
         let tag = (crc32c::crc32c(name.as_bytes()) & 0x3fff_ffff) as i32;
         let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-        let holder = tags.entry(tag).or_insert_with(|| name.to_owned());
-        if holder != name {
+        let holder = tags.entry(tag).or_insert_with(|| name.clone());
+        if *holder != name {
             return Err(LinkError::System(format!("the channels `{holder}` and `{name}` have the same tag")));
         }
         Ok(Some(Channel::new(link.clone(), tag)))

@@ -6,6 +6,7 @@
 mod channel;
 mod job;
 mod link;
+mod share;
 mod threads;
 
 #[cfg(test)]
@@ -14,4 +15,5 @@ mod tests;
 pub use channel::Channel;
 pub use job::{Ranks, Split};
 pub use link::{Incoming, Link, LinkError, Outgoing};
+pub use share::Share;
 pub use threads::Threads;

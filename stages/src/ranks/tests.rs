@@ -54,6 +54,23 @@ fn channels_do_not_mix_whatever_their_order() {
 }
 
 #[test]
+fn what_runs_inside_a_stage_has_channels_of_its_own() {
+    on_each(2, |ranks| {
+        let outer = ranks.channel("metrics").unwrap().unwrap();
+        let inner = ranks.split_by(Split::Records).within("evaluate").channel("metrics").unwrap().unwrap();
+        let named = ranks.channel("evaluate/metrics").unwrap().unwrap();
+        let own = ranks.rank() as u8;
+        if own == 0 {
+            outer.gather(1, &[1]).unwrap();
+            assert_eq!(inner.all_gather(&[2]).unwrap(), [[2], [3]]);
+        } else {
+            assert_eq!(named.all_gather(&[3]).unwrap(), [[2], [3]]);
+            assert_eq!(outer.gather(1, &[4]).unwrap(), Some(vec![vec![1], vec![4]]));
+        }
+    });
+}
+
+#[test]
 fn a_rank_that_has_ended_is_named_to_those_that_wait_for_it() {
     let errors = on_each(3, |ranks| {
         let channel = ranks.channel("test").unwrap().unwrap();

@@ -217,6 +217,17 @@ impl Component for ModelForward {
         settings.parse_or_default::<Config>().mode == Mode::Train
     }
 
+    fn divides(&self, site: &Site<'_>) -> Result<(), String> {
+        match site.settings.parse_or_default::<Config>().mode {
+            Mode::Evaluate => Ok(()),
+            Mode::Train => {
+                Err("it works with the statistics of batches, and each rank makes batches of its own: set \
+                                mode = \"evaluate\""
+                    .to_owned())
+            }
+        }
+    }
+
     fn build(
         &self,
         settings: &Settings,

@@ -1,7 +1,8 @@
 //! `batch`: packs videos into steps.
 //!
 //! Laws: a batch never crosses the end of an epoch. Without `drop_last`, no video is lost. An epoch that makes no batch
-//! is an error. Otherwise the stages behind this one would have nothing to do, and the run would pass for a good one.
+//! is an error. Otherwise the stages behind this one would have nothing to do, and the run would pass for a good one. Only
+//! one of several ranks that divide the records may have none of them.
 //!
 //! A resumed run begins with the videos that the epoch's steps have used up, and these are dropped here. Videos that
 //! were not read yet are read here, when a batch is made of them.
@@ -13,6 +14,8 @@ use framewise_pipeline::prelude::*;
 
 use crate::failure::data_changed;
 use crate::payload::{Batch, EpochProgress, Lazy, Step, Video};
+use crate::ranks::Share;
+use crate::run_state::parts;
 use crate::run_state::resume::Start;
 use crate::words::{self, plural};
 
@@ -31,6 +34,8 @@ pub(crate) struct BatchVideos {
     used_up: u64,
     /// Whether the end of an epoch has come.
     had_mark: bool,
+    /// The part of the records that reaches this process.
+    share: Share,
     stage: Arc<str>,
     meter: Arc<StageMeter>,
 }
@@ -82,6 +87,19 @@ impl TransformType for BatchVideos {
         )
     }
 
+    fn divides(config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        if config.drop_last {
+            return Err(
+                "`drop_last` would leave out videos at the end of every rank's part: set it to false"
+                    .to_owned(),
+            );
+        }
+        match config.max_batches {
+            Some(_) => Err("`max_batches` would end every rank's part by itself: leave it out".to_owned()),
+            None => Ok(()),
+        }
+    }
+
     fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
         let start = Start::of(context)?;
         Ok(Self {
@@ -93,6 +111,7 @@ impl TransformType for BatchVideos {
             progress: EpochProgress { steps: start.epoch_steps, samples: start.epoch_samples, furthest: 0 },
             used_up: start.epoch_samples,
             had_mark: false,
+            share: parts::share(context),
             stage: context.stage.clone(),
             meter: context.meter.clone(),
         })
@@ -150,7 +169,7 @@ impl BatchVideos {
             }
         }
         match self.batch.videos() {
-            0 if self.progress.steps == 0 => Err(self.nothing(videos, epoch).into()),
+            0 if self.progress.steps == 0 && self.share.is_whole() => Err(self.nothing(videos, epoch).into()),
             0 => Ok(()),
             _ => self.send(out),
         }

@@ -53,6 +53,10 @@ impl TransformType for Shard {
         Some(Estimate::default().holds("the copied parts", copied).sends("batches", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(config: Config, _context: &StageContext) -> Result<Self, Failure> {
         Ok(Self { shards: config.shards })
     }
