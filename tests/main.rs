@@ -64,6 +64,7 @@ mod graphs {
 
 /// What whole graphs compute: training, evaluation and prediction.
 mod model {
+    mod any_batch;
     mod capacity_and_workers;
     mod csv_scores;
     mod devices;
