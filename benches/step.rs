@@ -11,14 +11,14 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use common::{Options, Summary};
 use framewise_stages::model::{DeviceBatch, Dropout, Model, NextVlad, NextVladConfig, Weights, backward};
-use framewise_stages::optim::{Adam, AdamConfig, Moments};
+use framewise_stages::optim::{Adam, AdamConfig, Bounds, Moments};
 
 /// A model in one precision, with its state between steps.
 struct Training {
     model: NextVlad,
     weights: Weights,
     moments: Moments,
-    recycled: Option<(Weights, Moments)>,
+    bounds: Option<Bounds>,
 }
 
 fn main() -> candle_core::Result<()> {
@@ -31,7 +31,7 @@ fn main() -> candle_core::Result<()> {
         model.precision = precision;
         let weights = Weights::initial(Arc::new(model.clone()), 0, &Device::Cpu, DType::F32)?;
         let moments = Moments::zeros(&weights)?;
-        all.push((precision, Training { model, weights, moments, recycled: None }, Summary::default()));
+        all.push((precision, Training { model, weights, moments, bounds: None }, Summary::default()));
     }
     for run in 0..=options.runs {
         for (_, training, summary) in &mut all {
@@ -46,7 +46,7 @@ fn main() -> candle_core::Result<()> {
 }
 
 impl Training {
-    /// Makes the next version of the weights, as the stages do.
+    /// Makes the next version over the last one, as the stages do where nobody else holds that.
     fn step(
         &mut self,
         adam: &Adam,
@@ -58,10 +58,12 @@ impl Training {
         let loss = self.model.loss(&forward.logits, labels)?.mean_all()?;
         let gradients = backward(&loss, &self.weights)?;
         drop((loss, forward.logits));
-        let mut next = adam.update(&self.weights, &self.moments, &gradients, 2e-4, self.recycled.take())?;
-        next.weights.buffers = self.model.fold_moments(&self.weights, &[&forward.moments])?;
-        let weights = std::mem::replace(&mut self.weights, next.weights);
-        self.recycled = Some((weights, std::mem::replace(&mut self.moments, next.moments)));
+        let buffers = self.model.fold_moments(&self.weights, &[&forward.moments])?;
+        let next =
+            adam.update_in_place(&self.weights, &self.moments, &gradients.tensors, 2e-4, &mut self.bounds)?;
+        self.moments =
+            next.ok_or_else(|| candle_core::Error::msg("numbers of the step may not be finite"))?;
+        self.weights.buffers = buffers;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use super::together::Together;
 use crate::model_kit::kind::{MODEL, ModelKind};
 use crate::model_kit::scoring;
 use crate::model_kit::weights_file::InjectedWeights;
-use crate::payload::{Handover, Measured, TrainState, WeightsVersion};
+use crate::payload::{Handover, Lease, Measured, Row, TrainState, WeightsVersion};
 use crate::ranks::Split;
 use crate::run_state::metrics_log::{Kind, RunLog};
 use crate::run_state::parts::while_waiting;
@@ -36,6 +36,10 @@ pub(crate) struct Evaluate {
     together: Option<Together>,
     /// The last state waits here: only the next packet tells whether its epoch ends with it.
     last: Option<TrainState>,
+    /// Shows the last state to the stages behind this one.
+    row: Row<TrainState>,
+    /// The lease of the last state that was sent.
+    sent: Option<Lease<TrainState>>,
     /// What the evaluations so far came to.
     earlier: Arc<Earlier>,
     /// The last measurement.
@@ -149,6 +153,8 @@ impl TransformType for Evaluate {
             every_steps: config.every_steps,
             context: context.clone(),
             last: None,
+            row: Row::default(),
+            sent: None,
             earlier: Arc::default(),
             measured: None,
         })
@@ -165,6 +171,7 @@ impl Transform for Evaluate {
         out: &mut Emitter<'_, TrainState>,
     ) -> Result<(), StageError> {
         self.send_last(out)?;
+        self.show(&state);
         if state.handover.is_some() {
             // An earlier stage has failed, so the state only has to be written.
             return self.send(state, out);
@@ -187,7 +194,12 @@ impl Transform for Evaluate {
         if self.is_due_after(epoch) && state.metrics.is_none() {
             self.evaluate(&mut state, out)?;
         }
-        self.send(state, out)
+        self.send(state, out)?;
+        // The mark tells the stages behind this one that the state is the last of its epoch, and they may want it then.
+        if let Some(lease) = self.sent.take() {
+            self.row.keep(lease);
+        }
+        Ok(())
     }
 
     fn at_end(&mut self, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
@@ -204,8 +216,16 @@ impl Evaluate {
         self.last.take().map_or(Ok(()), |state| self.send(state, out))
     }
 
-    fn send(&self, state: TrainState, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
-        out.emit(TrainState { measured: self.measured.clone(), ..state })
+    fn send(&mut self, state: TrainState, out: &mut Emitter<'_, TrainState>) -> Result<(), StageError> {
+        let lease = self.row.lease();
+        self.sent = Some(lease.clone());
+        out.emit(TrainState { measured: self.measured.clone(), lease: Some(lease), ..state })
+    }
+
+    /// Shows a state to the stages behind this one, which have let go of the one before.
+    fn show(&self, state: &TrainState) {
+        let measured = self.measured.clone().or_else(|| state.measured.clone());
+        *self.row.newest() = Some(TrainState { measured, ..state.shown() });
     }
 
     /// Takes up the state from which the run is resumed. Returns whether its epoch was done. A measurement that was due
@@ -307,6 +327,7 @@ impl Evaluate {
         let finite = |(name, value): (&String, &f64)| (name.clone(), value.is_finite().then_some(*value));
         self.measured = Some(Arc::new(Measured { step, metrics: results.iter().map(finite).collect() }));
         state.metrics = Some(results);
+        self.show(state);
         Ok(())
     }
 }

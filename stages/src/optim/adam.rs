@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba 2015), with L2 on named parameters and clipping.
 //!
-//! Laws: version n+1 is written into memory of its own, so that whoever holds version n keeps it. Every number of it is
-//! the same however many members compute it, each for a slice.
+//! Laws: version n+1 is written into memory of its own here, so that whoever holds version n keeps it. Every number of it
+//! is the same however many members compute it, each for a slice. `in_place` has the update of a version that nobody holds.
 
 use candle_core::{Device, Result, Tensor, Var};
 
@@ -132,7 +132,7 @@ impl Adam {
     }
 
     /// The sums of squares of all pieces of all slices, where gradients are clipped. Otherwise nothing is read.
-    fn sums(
+    pub(super) fn sums(
         &self,
         communicator: &dyn Communicator,
         slice: &Slice<'_>,
@@ -159,7 +159,7 @@ impl Adam {
 
     /// The [`Coefficients`] of every parameter, for update number `t`, counted from 1. `sums` are the sums of squares of
     /// all pieces of `cut`, where gradients are clipped.
-    fn coefficients(
+    pub(super) fn coefficients(
         &self,
         cut: &Cut,
         specs: &[ParameterSpec],
@@ -216,12 +216,12 @@ impl Adam {
 }
 
 /// The parts of these parameters that the spans tell, in place and without a tape.
-fn views(spans: &[Span], parameters: &[Var]) -> Result<Vec<Tensor>> {
+pub(super) fn views(spans: &[Span], parameters: &[Var]) -> Result<Vec<Tensor>> {
     spans.iter().map(|span| span.view(&parameters[span.tensor].as_detached_tensor())).collect()
 }
 
 /// Refuses a slice whose tensors do not fit the spans.
-fn check_slice(
+pub(super) fn check_slice(
     slice: &Slice<'_>,
     spans: &[Span],
     specs: &[ParameterSpec],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::adam::{Adam, Slice, allocate, check_memory, check_moments};
+use super::in_place::Bounds;
 use super::moments::{DividedMoments, Moments};
 use crate::collective::{CollectiveError, Cut, Sliced, Team};
 use crate::model::Weights;
@@ -42,8 +43,13 @@ impl Version {
 
     /// Whether nobody else holds any of it.
     pub fn is_free(&self) -> bool {
-        self.replicas.iter().all(|weights| Arc::strong_count(weights) == 1)
-            && Arc::strong_count(&self.moments) == 1
+        self.has_holders(1)
+    }
+
+    /// Whether this many hold each part of it, the one who asks among them.
+    pub fn has_holders(&self, count: usize) -> bool {
+        self.replicas.iter().all(|weights| Arc::strong_count(weights) == count)
+            && Arc::strong_count(&self.moments) == count
     }
 
     /// The memory of a version that [is free](Self::is_free). `None` if it is not.
@@ -180,6 +186,36 @@ impl Divided {
         }
         let moments = Arc::new(DividedMoments { cut: self.cut.clone(), slices });
         Ok((Version { replicas: next.into_iter().map(Arc::new).collect(), moments }, finite))
+    }
+
+    /// Makes the next version as [`Divided::update`] does, in the memory of `current`, which nobody may read any more if
+    /// there is a next version. There is none, and nothing was written, if it is not certain beforehand that all numbers
+    /// are finite, if there are several members, or if the kernels of the CPU do not compute: then [`Divided::update`]
+    /// makes it. `buffers` must be finite.
+    ///
+    /// # Errors
+    /// The errors of [`Divided::update`]. If one comes from a device, `current` may have changed.
+    pub fn update_in_place(
+        &self,
+        current: &Version,
+        gradients: &Sliced,
+        buffers: &[Tensor],
+        learning_rate: f64,
+        bounds: &mut Option<Bounds>,
+    ) -> Result<Option<Version>> {
+        // With several members, one of them may fail when another has written its slice.
+        let ([weights], [moments], [gradients]) =
+            (&*current.replicas, &*current.moments.slices, &*gradients.slices)
+        else {
+            return Ok(None);
+        };
+        let moments = self.adam.update_in_place(weights, moments, gradients, learning_rate, bounds)?;
+        Ok(moments.map(|moments| {
+            let (model, parameters) = (weights.model.clone(), weights.parameters.clone());
+            let weights = Weights { model, parameters, buffers: buffers.to_vec() };
+            let moments = DividedMoments { cut: self.cut.clone(), slices: vec![moments] };
+            Version { replicas: vec![Arc::new(weights)], moments: Arc::new(moments) }
+        }))
     }
 
     /// The memory of the next version: weights for each memory, and moments for each member.

@@ -9,7 +9,7 @@ use framewise_pipeline::Payload;
 use crate::collective::Sliced;
 use crate::model::{BatchMoments, Gradients, Weights};
 use crate::optim::DividedMoments;
-use crate::payload::{Batch, EpochProgress, Handover, Measured};
+use crate::payload::{Batch, EpochProgress, Handover, Lease, Measured};
 
 /// One version of the weights. A version never changes; the optimizer makes the next one.
 #[derive(Debug, Clone)]
@@ -224,6 +224,16 @@ pub struct TrainState {
     pub restored: bool,
     /// Set where the stage that sends the state has failed and only waits until the state is written.
     pub handover: Option<Handover>,
+    /// The tie to the stage that made the state, for stages that let go of it until they need it. `None` where that stage
+    /// shows no newer states.
+    pub lease: Option<Lease<TrainState>>,
+}
+
+impl TrainState {
+    /// This state as its maker shows it: without the tie, which would tie it to itself, and without a request to write it.
+    pub(crate) fn shown(&self) -> Self {
+        Self { lease: None, handover: None, ..self.clone() }
+    }
 }
 
 impl Payload for TrainState {

@@ -164,6 +164,7 @@ impl Resume {
             measured: cursor.measured.map(Arc::new),
             restored: true,
             handover: None,
+            lease: None,
         };
         Ok((state, version))
     }

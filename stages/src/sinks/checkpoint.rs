@@ -16,7 +16,7 @@ use crate::failure::compute_failure;
 use crate::model_kit::division::joined_moments;
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
-use crate::payload::TrainState;
+use crate::payload::{Held, TrainState};
 use crate::run_state::ledger::Ledger;
 use crate::run_state::rescue::Rescue;
 use crate::run_state::resume::{Cursor, Resume};
@@ -118,8 +118,8 @@ struct Writing {
     dir: PathBuf,
     input: Input<TrainState>,
     context: StageContext,
-    /// The newest state, and whether it was written.
-    last: Option<(TrainState, bool)>,
+    /// The newest state, and whether it was written. Between two packets, it is let go of.
+    last: Option<(Held, bool)>,
     /// Whether the last state closed its epoch.
     epoch_done: bool,
     ledger: Arc<Ledger>,
@@ -247,7 +247,7 @@ impl Stage for Writing {
                     let resumed = self.resumed.as_ref().filter(|_| state.restored);
                     self.epoch_done = resumed.is_some_and(|resumed| resumed.epoch_done);
                     let handover = state.handover.clone();
-                    self.last = Some((state, false));
+                    self.last = Some((Held::Whole(state), false));
                     if let Some(handover) = handover {
                         self.rescue();
                         // The stage that failed may now report its failure.
@@ -255,6 +255,7 @@ impl Stage for Writing {
                     } else if due {
                         self.write_last()?;
                     }
+                    self.let_go();
                 }
                 Packet::Mark(Mark::EpochEnd { epoch }) => {
                     self.epoch_done = true;
@@ -280,9 +281,27 @@ impl Writing {
         }
     }
 
+    /// Lets go of the state in hand, so that the optimizer may write the next one into its memory.
+    fn let_go(&mut self) {
+        if let Some((Held::Whole(state), written)) =
+            self.last.take_if(|(held, _)| matches!(held, Held::Whole(_)))
+        {
+            self.last = Some((Held::from(state), written));
+        }
+    }
+
+    /// Writes the state in hand, unless it was written. After a failure, that may be a newer one than the last that came.
     fn write_last(&mut self) -> Result<(), Failure> {
-        let Some((state, false)) = &self.last else { return Ok(()) };
+        let Some((held, false)) = &self.last else { return Ok(()) };
         let start = Instant::now();
+        let Some(state) = held.recall() else {
+            return Err(Failure::internal(
+                "the stage that makes the states failed while it wrote the newest one",
+            ));
+        };
+        // No mark has come for a newer state.
+        self.epoch_done &= state.step == held.step();
+        let state = &state;
         let checkpoint = self.context_of(state)?;
         let measured: Option<Vec<String>> = state.metrics.as_ref().map(|m| m.keys().cloned().collect());
         let there = self.resumed.as_ref().filter(|_| state.restored);

@@ -276,6 +276,10 @@ impl Stage for Forward {
                         self.take_weights()?;
                     }
                     let pass = self.pass(&step)?;
+                    if self.training {
+                        // Whoever walks the tape holds the weights. Afterwards, the optimizer may write over them.
+                        self.replicas = None;
+                    }
                     self.output.send(pass)?;
                 }
                 Packet::Mark(mark) => self.output.mark(mark)?,
@@ -287,8 +291,6 @@ impl Stage for Forward {
 
 impl Forward {
     fn take_weights(&mut self) -> Result<(), StageError> {
-        // The last version is dropped first, because the optimizer writes the next version but one into its buffers.
-        self.replicas = None;
         loop {
             match self.weights.recv()? {
                 Packet::Item(sent) => {

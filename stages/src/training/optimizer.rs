@@ -1,8 +1,8 @@
 //! `optimizer`: Adam on the mean gradient of each step, on each device for a slice. The loop of the weights begins here.
 //!
 //! Laws: version 0 is sent before any input. Version n+1 is made from version n and the gradients of step n. A version
-//! never changes once it was sent, and no version with a number that is not finite is ever sent. Version n+1 is written
-//! into the buffers of an older version that nobody holds. A run that is resumed after step n begins with version n,
+//! never changes while somebody else holds it, and no version with a number that is not finite is ever sent. Version n+1
+//! is written over version n where nobody holds that, and otherwise into the buffers of an older version that nobody holds. A run that is resumed after step n begins with version n,
 //! and with the state of that step on `states`.
 
 mod updates;
@@ -23,7 +23,7 @@ use crate::model_kit::estimates;
 use crate::model_kit::keys::{ModelKeys, SCALED, l2_parameters_by_model};
 use crate::model_kit::kind::MODEL;
 use crate::optim::{Adam, AdamConfig, Divided, ScheduleKeys};
-use crate::payload::{TrainState, Update, WeightsVersion};
+use crate::payload::{Row, TrainState, Update, WeightsVersion};
 use crate::run_state::resume::Resume;
 use crate::training::nonfinite::Policy;
 use crate::training::traffic::Traffic;
@@ -213,6 +213,9 @@ impl StageType for Optimizer {
             model,
             current,
             retired: Vec::new(),
+            row: Row::default(),
+            sent: None,
+            bounds: None,
             step: restored.as_ref().map_or(0, |state| state.step),
             samples: restored.as_ref().map_or(0, |state| state.samples),
             restored,

@@ -22,6 +22,22 @@ pub(crate) fn update(coefficients: &Coefficients, old: &Old, new: &New) -> Resul
     })
 }
 
+/// Writes the update of one parameter over the parameter and its moments, which are tensors on the CPU that nobody else
+/// reads. The numbers are those of [`update`].
+pub(crate) fn update_in_place(coefficients: &Coefficients, old: &Old) -> Result<()> {
+    for_float!(old.parameter.dtype(), T => {
+        let coefficients = Numbers::<T>::of(coefficients);
+        let gradient = old.gradient.contiguous()?;
+        let g = Flat::<T>::of(&gradient)?;
+        let g = &*g;
+        with_three([old.parameter, old.first, old.second], |w: &mut [T], m, v| {
+            let parts = w.par_chunks_mut(PART).zip(m.par_chunks_mut(PART)).zip(v.par_chunks_mut(PART));
+            parts.zip(g.par_chunks(PART)).for_each(|(((w, m), v), g)| coefficients.update_part_in_place(w, m, v, g));
+            Ok(())
+        })
+    })
+}
+
 fn update_as<T: FloatStorage>(coefficients: &Numbers<T>, old: &Old, new: &New) -> Result<bool> {
     let gradient = old.gradient.contiguous()?;
     let values = |tensor| Flat::<T>::of(tensor);
@@ -78,8 +94,6 @@ impl<T: FloatStorage> Numbers<T> {
         (w, m, v, g): (&[T], &[T], &[T], &[T]),
         (new_w, new_m, new_v): (&mut [T], &mut [T], &mut [T]),
     ) -> bool {
-        let Self { beta1, rest1, beta2, rest2, rate, second_factor, epsilon, .. } = *self;
-        let (gradient_factor, parameter_factor) = (self.gradient_factor, self.parameter_factor);
         // With lengths that the compiler sees to be equal, the loop checks no index and computes several numbers at a
         // time. That halves the time of an update.
         let count = new_w.len();
@@ -87,16 +101,28 @@ impl<T: FloatStorage> Numbers<T> {
         let (new_m, new_v) = (&mut new_m[..count], &mut new_v[..count]);
         let mut all_are_finite = true;
         for i in 0..count {
-            let g = gradient_factor * g[i] + parameter_factor * w[i];
-            let m = beta1 * m[i] + rest1 * g;
-            let v = beta2 * v[i] + rest2 * g * g;
-            new_m[i] = m;
-            new_v[i] = v;
-            let w = w[i] - rate * m / ((v * second_factor).sqrt() + epsilon);
-            new_w[i] = w;
+            let (w, m, v) = self.update_one(w[i], m[i], v[i], g[i]);
+            (new_w[i], new_m[i], new_v[i]) = (w, m, v);
             // 0 times a finite number is 0, and 0 times anything else is NaN. So one comparison serves for both.
             all_are_finite &= w * T::zero() + v * T::zero() == T::zero();
         }
         all_are_finite
+    }
+    /// Updates the slices of one part in place.
+    fn update_part_in_place(&self, w: &mut [T], m: &mut [T], v: &mut [T], g: &[T]) {
+        let count = w.len();
+        let (m, v, g) = (&mut m[..count], &mut v[..count], &g[..count]);
+        for i in 0..count {
+            (w[i], m[i], v[i]) = self.update_one(w[i], m[i], v[i], g[i]);
+        }
+    }
+
+    /// The next parameter and moments.
+    #[inline(always)]
+    fn update_one(&self, w: T, m: T, v: T, g: T) -> (T, T, T) {
+        let g = self.gradient_factor * g + self.parameter_factor * w;
+        let m = self.beta1 * m + self.rest1 * g;
+        let v = self.beta2 * v + self.rest2 * g * g;
+        (w - self.rate * m / ((v * self.second_factor).sqrt() + self.epsilon), m, v)
     }
 }

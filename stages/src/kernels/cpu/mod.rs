@@ -7,6 +7,7 @@ pub(crate) mod batch_norm;
 pub(crate) mod columns;
 pub(crate) mod cross_entropy;
 pub(crate) mod lanes;
+pub(crate) mod largest;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod mean;

@@ -221,3 +221,140 @@ fn a_run_that_stops_publishes_nothing_of_the_bad_step() {
     assert!(!ran.outcome.results.contains_key("skipped_updates"));
     assert!(ran.warnings.is_empty(), "{:?}", ran.warnings);
 }
+
+/// The address of the first parameter of a state.
+fn address(weights: &Weights) -> usize {
+    let (storage, _) = weights.parameters[0].storage_and_layout();
+    let candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)) = &*storage else { panic!("no f32") };
+    values.as_ptr() as usize
+}
+
+/// What a run shows whose sinks drop each version and each state before the next update comes: the bits of each state, and
+/// the address of its weights.
+fn run_dropping() -> Vec<(Vec<Vec<u32>>, Vec<Vec<u32>>, usize)> {
+    let settings = settings("skip");
+    let model = ModelKind::of(&settings).model(&settings).unwrap();
+    let updates = updates(&Weights::initial(model, SEED, &Device::Cpu, DType::F32).unwrap());
+    let (dropped, drops) = std::sync::mpsc::channel();
+    let (of_versions, of_states) = (dropped.clone(), dropped);
+    let mut graph = GraphBuilder::new();
+    graph.source("updates", move |mut output: Output<Update>| {
+        for (index, update) in updates.into_iter().enumerate() {
+            // Before the first update there is a version and no state.
+            (0..if index == 0 { 1 } else { 2 }).for_each(|_| drops.recv().unwrap());
+            output.send(update)?;
+        }
+        Ok(())
+    });
+    graph.typed::<Optimizer>("optimizer", settings.parse().unwrap());
+    graph.sink("versions", move |mut input: Input<WeightsVersion>| {
+        while let Packet::Item(version) = input.recv()? {
+            drop(version);
+            of_versions.send(()).ok();
+        }
+        Ok(())
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let all = seen.clone();
+    graph.sink("states", move |mut input: Input<TrainState>| {
+        while let Packet::Item(state) = input.recv()? {
+            let moments = state.moments.tensors().map(bits).collect();
+            all.lock().unwrap().push((all_bits(&state.weights), moments, address(&state.weights)));
+            drop(state);
+            of_states.send(()).ok();
+        }
+        Ok(())
+    });
+    graph.edge("updates.output", "optimizer.gradients", items(1));
+    graph.edge("optimizer.weights", "versions.input", items(1));
+    graph.edge("optimizer.states", "states.input", items(1));
+    let outcome = graph.build(&RunOptions::default()).unwrap().run();
+    assert!(matches!(outcome.status, Status::Done), "{:?}", outcome.status);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    seen
+}
+
+#[test]
+fn versions_that_nobody_holds_are_written_over_and_the_numbers_are_the_same() {
+    let seen = run_dropping();
+    let expected = plain(&settings("skip"));
+    assert_eq!(seen.len(), 6);
+    for ((weights, moments, _), (plain_weights, plain_moments)) in seen.iter().zip(&expected[1..]) {
+        assert!(*weights == all_bits(plain_weights));
+        assert!(moments.iter().eq(plain_moments.tensors().map(bits).collect::<Vec<_>>().iter()));
+    }
+    // The updates that are left out are tried elsewhere, so that the version before them stays.
+    let addresses: Vec<usize> = seen.iter().map(|(_, _, address)| *address).collect();
+    assert_eq!(addresses, vec![addresses[0]; 6]);
+}
+
+/// Lets go of the first state and recalls it once version 2 was made: after the mark that follows the state or, without
+/// a mark, right away. Returns the state that was found.
+fn recalled(with_mark: bool) -> TrainState {
+    let settings = settings("skip");
+    let model = ModelKind::of(&settings).model(&settings).unwrap();
+    let good = updates(&Weights::initial(model, SEED, &Device::Cpu, DType::F32).unwrap());
+    let good: Vec<Update> = [0, 2, 5].map(|index| good[index].clone()).to_vec();
+    let (seen_version, versions) = std::sync::mpsc::channel();
+    let mut graph = GraphBuilder::new();
+    graph.source("updates", move |mut output: Output<Update>| {
+        for (index, update) in good.into_iter().enumerate() {
+            output.send(update)?;
+            if with_mark && index == 0 {
+                output.mark(Mark::EpochEnd { epoch: 0 })?;
+            }
+        }
+        Ok(())
+    });
+    graph.typed::<Optimizer>("optimizer", settings.parse().unwrap());
+    graph.sink("versions", move |mut input: Input<WeightsVersion>| {
+        while let Packet::Item(version) = input.recv()? {
+            let number = version.version;
+            drop(version);
+            seen_version.send(number).ok();
+        }
+        Ok(())
+    });
+    let found = Arc::new(Mutex::new(None));
+    let own = found.clone();
+    graph.sink("states", move |mut input: Input<TrainState>| {
+        let Packet::Item(state) = input.recv()? else { panic!("no state") };
+        assert_eq!(state.step, 1);
+        let held = crate::payload::Held::from(state);
+        if with_mark {
+            assert!(matches!(input.recv()?, Packet::Mark(_)));
+        }
+        // Version 2 was made, and the state that goes with it waits.
+        while versions.recv().unwrap() < 2 {}
+        *own.lock().unwrap() = held.recall();
+        while !matches!(input.recv()?, Packet::End) {}
+        Ok(())
+    });
+    graph.edge("updates.output", "optimizer.gradients", items(1));
+    graph.edge("optimizer.weights", "versions.input", items(4));
+    graph.edge("optimizer.states", "states.input", items(4));
+    let outcome = graph.build(&RunOptions::default()).unwrap().run();
+    assert!(matches!(outcome.status, Status::Done), "{:?}", outcome.status);
+    let state = found.lock().unwrap().take();
+    state.unwrap()
+}
+
+#[test]
+fn a_state_that_was_let_go_of_is_found_at_the_end_of_its_epoch_and_otherwise_a_newer_one() {
+    let settings = settings("skip");
+    let config: Config = settings.parse().unwrap();
+    let model = ModelKind::of(&settings).model(&settings).unwrap();
+    let weights = Weights::initial(model, SEED, &Device::Cpu, DType::F32).unwrap();
+    let moments = Moments::zeros(&weights).unwrap();
+    let gradients = Gradients { tensors: updates(&weights)[0].gradients.tensors().unwrap() };
+    let rate = Schedule::from(config.schedule).rate(0, 0);
+    let first = Adam::new(config.adam).update(&weights, &moments, &gradients, rate, None).unwrap();
+
+    let state = recalled(true);
+    assert_eq!(state.step, 1);
+    for (ours, plain) in state.weights.parameters.iter().zip(&first.weights.parameters) {
+        assert_eq!(bits(ours), bits(plain));
+    }
+    assert!(state.moments.tensors().map(bits).eq(first.moments.tensors().map(bits)));
+    assert!(recalled(false).step >= 2);
+}

@@ -1,4 +1,4 @@
-//! The loop of the optimizer: one update a step, each into memory that no older version's reader holds any more.
+//! The loop of the optimizer: one update a step, each into memory that nobody else holds.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use framewise_pipeline::prelude::*;
 use crate::collective::CollectiveError;
 use crate::failure::{collective_failure, compute_failure};
 use crate::model::{BatchMoments, Model};
-use crate::optim::{Divided, Memory, Schedule, Version, all_finite};
-use crate::payload::{TrainState, Update, WeightsVersion};
+use crate::optim::{Bounds, Divided, Memory, Schedule, Version, all_finite};
+use crate::payload::{Lease, Row, TrainState, Update, WeightsVersion};
 use crate::training::nonfinite::{self, Policy};
 use crate::training::traffic::Traffic;
 
@@ -22,6 +22,12 @@ pub(super) struct Optimizing {
     pub(super) current: Version,
     /// Older versions, the oldest first. An evaluation or a checkpoint in the making may still hold some of them.
     pub(super) retired: Vec<Version>,
+    /// Shows the newest state to the stages that have let go of the ones before.
+    pub(super) row: Row<TrainState>,
+    /// The lease of the last state that was sent.
+    pub(super) sent: Option<Lease<TrainState>>,
+    /// What is known of the sizes of the numbers of `current`.
+    pub(super) bounds: Option<Bounds>,
     pub(super) step: u64,
     pub(super) samples: u64,
     /// The state of the checkpoint from which the run is resumed, until it was sent.
@@ -37,6 +43,8 @@ pub(super) struct Optimizing {
 /// What an update made.
 enum Attempt {
     Finite(Version),
+    /// `current` has become the next version.
+    InPlace,
     /// The numbers are not finite. With the result of the update, if there was an update.
     NotFinite(Option<Version>),
 }
@@ -50,12 +58,19 @@ impl Stage for Optimizing {
         self.send_weights()?;
         if let Some(state) = self.restored.take() {
             self.set_results();
-            self.states.send(state)?;
+            *self.row.newest() = Some(state.shown());
+            self.send_state(state)?;
         }
         loop {
             match self.gradients.recv()? {
                 Packet::Item(update) => self.step(update)?,
-                Packet::Mark(mark) => self.states.mark(mark)?,
+                Packet::Mark(mark) => {
+                    self.states.mark(mark)?;
+                    // The mark tells the stages behind that the state is the last of its epoch, and they may want it then.
+                    if let Some(lease) = self.sent.take() {
+                        self.row.keep(lease);
+                    }
+                }
                 Packet::End => {
                     self.traffic.tell();
                     return Ok(());
@@ -73,40 +88,64 @@ impl Optimizing {
 
     fn step(&mut self, update: Update) -> Result<(), StageError> {
         let learning_rate = self.schedule.rate(self.samples, update.epoch);
+        let state = self.advance(&update, learning_rate)?;
+        // The loop goes first, so that the next step can begin while the state is being written down.
+        self.send_weights()?;
+        if self.states.is_connected() {
+            self.send_state(state)?;
+        }
+        Ok(())
+    }
+
+    fn send_state(&mut self, state: TrainState) -> Result<(), StageError> {
+        let lease = self.row.lease();
+        self.sent = Some(lease.clone());
+        self.states.send(TrainState { lease: Some(lease), ..state })
+    }
+
+    /// Makes the next state and shows it. Until then, no other stage finds a state, because the one before may be in the
+    /// middle of becoming the next one.
+    fn advance(&mut self, update: &Update, learning_rate: f64) -> Result<TrainState, StageError> {
+        let row = std::mem::take(&mut self.row);
+        let mut newest = row.newest();
         let next = self
-            .update(&update, learning_rate)
+            .update(update, learning_rate, &mut newest)
             .map_err(|e| collective_failure(&format!("optimizer step {}", update.step), &e))?;
         match next {
+            Attempt::InPlace => self.retired.retain(|version| !version.is_free()),
             Attempt::Finite(next) => {
+                self.bounds = None;
                 let previous = std::mem::replace(&mut self.current, next);
                 self.retired.push(previous);
                 if self.retired.len() > KEEP_RETIRED {
                     self.retired.remove(0);
                 }
             }
-            Attempt::NotFinite(discarded) => self.not_finite(&update, discarded)?,
+            Attempt::NotFinite(discarded) => self.not_finite(update, discarded)?,
         }
         self.step += 1;
         self.samples += update.videos as u64;
         self.set_results();
-        // The loop goes first, so that the next step can begin while the state is being written down.
-        self.send_weights()?;
+        let state = TrainState {
+            step: self.step,
+            epoch: update.epoch,
+            progress: update.progress,
+            samples: self.samples,
+            learning_rate,
+            weights: self.current.weights().clone(),
+            moments: self.current.moments.clone(),
+            metrics: None,
+            measured: None,
+            restored: false,
+            handover: None,
+            lease: None,
+        };
         if self.states.is_connected() {
-            self.states.send(TrainState {
-                step: self.step,
-                epoch: update.epoch,
-                progress: update.progress,
-                samples: self.samples,
-                learning_rate,
-                weights: self.current.weights().clone(),
-                moments: self.current.moments.clone(),
-                metrics: None,
-                measured: None,
-                restored: false,
-                handover: None,
-            })?;
+            *newest = Some(state.clone());
         }
-        Ok(())
+        drop(newest);
+        self.row = row;
+        Ok(state)
     }
 
     fn set_results(&self) {
@@ -119,17 +158,43 @@ impl Optimizing {
         }
     }
 
-    fn update(&mut self, update: &Update, learning_rate: f64) -> Result<Attempt, CollectiveError> {
+    /// Makes the next version. `newest` is the state that is shown.
+    fn update(
+        &mut self,
+        update: &Update,
+        learning_rate: f64,
+        newest: &mut Option<TrainState>,
+    ) -> Result<Attempt, CollectiveError> {
         if !nonfinite::losses_are_finite(update)? {
             return Ok(Attempt::NotFinite(None));
         }
-        let recycled = self.recycle();
         let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
         let buffers = self.model.fold_moments(self.current.weights(), &shards)?;
+        let buffers_are_finite = all_finite(&buffers)?;
+        // Besides this stage, only the state that is shown may have the version.
+        let holders = 1 + usize::from(newest.is_some());
+        if buffers_are_finite && self.current.has_holders(holders) {
+            // If the update fails halfway, no other stage finds what it left.
+            let shown = newest.take();
+            let next = self.divided.update_in_place(
+                &self.current,
+                &update.gradients,
+                &buffers,
+                learning_rate,
+                &mut self.bounds,
+            )?;
+            if let Some(next) = next {
+                self.current = next;
+                self.traffic.step(self.divided.team());
+                return Ok(Attempt::InPlace);
+            }
+            *newest = shown;
+        }
+        let recycled = self.recycle();
         let (next, finite) =
             self.divided.update(&self.current, &update.gradients, &buffers, learning_rate, recycled)?;
         self.traffic.step(self.divided.team());
-        let finite = finite && all_finite(&buffers)?;
+        let finite = finite && buffers_are_finite;
         Ok(if finite { Attempt::Finite(next) } else { Attempt::NotFinite(Some(next)) })
     }
 
