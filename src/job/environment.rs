@@ -19,9 +19,12 @@ struct Launcher {
     name: &'static str,
     rank: &'static str,
     size: &'static str,
-    /// The launcher is there if this is true of the names of the variables that are set.
-    is_there: fn(&dyn Fn(&str) -> bool) -> bool,
+    /// Whether the launcher is there, by the names of the variables that are set.
+    is_there: fn(Set<'_>) -> bool,
 }
+
+/// Whether the variable of a name is set.
+type Set<'a> = &'a dyn Fn(&str) -> bool;
 
 /// The launchers, the innermost first: the processes of torchrun and mpirun are often started by a step of Slurm that has
 /// one task for each node.

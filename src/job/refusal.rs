@@ -3,7 +3,7 @@
 use framewise_pipeline::graph::{self, ResolvedGraph};
 use framewise_pipeline::{ErrorKind, Failure, Registry};
 
-use super::Job;
+use super::member::Job;
 use crate::cli::RunArgs;
 use crate::exit::UsageError;
 
