@@ -128,4 +128,6 @@ mod ranks {
     mod linked;
     #[cfg(unix)]
     mod refused;
+    #[cfg(unix)]
+    mod train;
 }

@@ -19,7 +19,7 @@ use crate::support::run::{load_path, set};
 use crate::support::trained::trained;
 
 /// What each of several linked ranks ends with. Every rank has a directory of its own.
-fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> Vec<Outcome> {
+pub(super) fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> Vec<Outcome> {
     let hosts: Vec<String> = (0..size).map(|rank| format!("host-{rank}")).collect();
     let run = |end: Threads, rank: usize| {
         let run_dir = folder.join(format!("{size}-{rank}"));
@@ -49,7 +49,7 @@ fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> 
     })
 }
 
-fn done(outcome: &Outcome) -> &Outcome {
+pub(super) fn done(outcome: &Outcome) -> &Outcome {
     if let Status::Failed(error) = &outcome.status {
         panic!("{error}");
     }
@@ -182,9 +182,10 @@ fn an_evaluation_inside_training_is_made_together_and_gives_every_rank_the_numbe
     let graph = load_path(&desk.write("quickstart.toml", &text), &set(&overrides));
     let folder = tempfile::tempdir().unwrap();
     let expected = alone(&graph, folder.path());
-    // A step of training is not divided here: each rank makes all of them. Their evaluations are.
+    // A step has one shard, so all ranks but the first have none of it. All take part in the evaluations.
+    let split = Split::Shards { shards: 1, own_records: false };
     for size in [2, 3, 5] {
-        for outcome in together(&graph, size, Split::Shards, folder.path()) {
+        for outcome in together(&graph, size, split, folder.path()) {
             assert_eq!(bits(&done(&outcome).results), expected, "{size} ranks");
         }
         let evaluations = |directory: &str| {
