@@ -126,6 +126,8 @@ mod ranks {
     mod apart;
     #[cfg(unix)]
     mod linked;
+    #[cfg(all(unix, feature = "mpi"))]
+    mod mpi;
     #[cfg(unix)]
     mod refused;
     #[cfg(unix)]

@@ -3,14 +3,19 @@
 //! Law: what the ranks of a run must have in common is compared before anything is written, and a difference is told by the rank
 //! and the host that have it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use framewise_pipeline::graph::{self, ResolvedGraph};
+use framewise_pipeline::stage::context::Level;
 use framewise_pipeline::{ErrorKind, Failure, StopToken};
 use framewise_stages::ranks::{Channel, Link, LinkError, Ranks, Split};
 
 use super::member::Job;
+use super::watch::{Lost, Watch};
+use crate::observe::journal::Journal;
 
 /// A process that is linked with the others of its job.
 pub(crate) struct Linked {
@@ -21,6 +26,30 @@ pub(crate) struct Linked {
     mpi: Arc<framewise_stages::ranks::mpi::Mpi>,
     #[cfg(feature = "mpi")]
     session: framewise_stages::ranks::mpi::Session,
+}
+
+/// The time after which the process ends if its run has not when a rank is lost.
+const LAST: Duration = Duration::from_secs(4);
+
+/// The time in which all ranks tell why they end before the first of them ends the job.
+const TELLING: Duration = Duration::from_millis(800);
+
+/// The addresses at which other hosts may reach this one, the loopback addresses last.
+#[cfg(feature = "mpi")]
+fn addresses() -> Vec<IpAddr> {
+    let found = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    let mut found: Vec<IpAddr> = found.filter(IpAddr::is_ipv4).collect();
+    found.sort_by_key(IpAddr::is_loopback);
+    found
+}
+
+#[cfg(not(feature = "mpi"))]
+fn addresses() -> Vec<IpAddr> {
+    Vec::new()
 }
 
 /// The failure of a job whose ranks cannot exchange what they must.
@@ -95,14 +124,27 @@ impl Linked {
         self.link.rank()
     }
 
-    /// The name of each rank's host.
-    pub(crate) fn hosts(&self) -> &[String] {
-        &self.hosts
-    }
-
-    /// The way to the other ranks for what concerns the whole run.
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    /// Begins to watch the other ranks. When one is lost, this one's run is stopped, and fails with the name of the lost one. If it
+    /// does not end, the process does.
+    ///
+    /// # Errors
+    /// A rank does not come.
+    pub(crate) fn watch(&self, stop: &StopToken, journal: &Arc<Journal>) -> Result<Watch, Failure> {
+        let (stop, journal, hosts) = (stop.clone(), journal.clone(), self.hosts.clone());
+        let on_lost = move |lost: &Lost| {
+            let text = lost.told(&hosts);
+            journal.note(Level::Warning, &text);
+            stop.fail(Failure::new(ErrorKind::Stalled, text));
+            let code = ErrorKind::Stalled.exit_code();
+            let last = move || {
+                std::thread::sleep(LAST);
+                end_all(code);
+                std::process::exit(code.into());
+            };
+            // Without the thread, a stage that does not end keeps the process alive. There is no other way to end it in order.
+            let _ = std::thread::Builder::new().name("end".into()).spawn(last);
+        };
+        Watch::begin(&self.channel, &self.hosts, addresses(), on_lost)
     }
 
     /// The ranks for the stages of a run of this graph.
@@ -167,6 +209,8 @@ impl Linked {
         #[cfg(feature = "mpi")]
         {
             if has_failed {
+                // The launcher kills the others as soon as one ends like this.
+                std::thread::sleep(TELLING);
                 framewise_stages::ranks::mpi::Session::abort(exit_code.into());
             }
             drop(self.session);

@@ -7,8 +7,10 @@ mod linked;
 mod member;
 mod rank;
 mod refusal;
+mod watch;
 
 pub(crate) use linked::{Linked, end_all, link};
 pub(crate) use member::Job;
 pub(crate) use rank::Rank;
 pub(crate) use refusal::check;
+pub(crate) use watch::Watch;

@@ -20,7 +20,7 @@ use super::directory::{LOG, RunDir};
 use super::resume::{self, Agreed, Chosen, Place, Search};
 use super::signals;
 use crate::cli::RunArgs;
-use crate::job::{Job, Linked};
+use crate::job::{Job, Linked, Watch};
 use crate::observe::journal::Journal;
 use crate::serve;
 use crate::shell::short;
@@ -127,7 +127,7 @@ impl Begun {
         graph: &ResolvedGraph,
         registry: &Registry,
         linked: Option<&Linked>,
-    ) -> anyhow::Result<(Arc<Journal>, StopToken, Pipeline)> {
+    ) -> anyhow::Result<(Arc<Journal>, StopToken, Pipeline, Option<Watch>)> {
         let resolved = graph::render(graph);
         let log = self.directory.path().join(LOG);
         let speaks = linked.is_none_or(|linked| linked.rank() == 0);
@@ -137,6 +137,7 @@ impl Begun {
         let live = self.directory.path().join(serve::LIVE);
         signals::listen(&stop, &journal, signals::Ending::of(graph, registry), live)
             .context("cannot listen for Ctrl-C")?;
+        let watch = linked.map(|linked| linked.watch(&stop, &journal)).transpose()?;
         match linked {
             Some(linked) => {
                 self.resources.insert(linked.ranks(graph));
@@ -161,7 +162,11 @@ impl Begun {
         let pipeline = Pipeline::build(graph, registry, &options)?;
         self.directory.write_graph(&resolved)?;
         self.tell(graph, &journal)?;
-        Ok((journal, stop, pipeline))
+        if let Some(watch) = &watch {
+            let monitor = pipeline.monitor();
+            watch.steps_from(move || monitor.result("steps").unwrap_or_default() as u64);
+        }
+        Ok((journal, stop, pipeline, watch))
     }
 
     /// Reports, at the beginning of the run, where it writes and from what it is resumed. Takes damaged checkpoints out

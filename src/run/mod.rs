@@ -28,7 +28,7 @@ use framewise_pipeline::stage::context::Level;
 use framewise_pipeline::{Failure, Registry, StopToken};
 
 use crate::cli::{Format, RunArgs};
-use crate::job::{self, Job, Linked, Rank};
+use crate::job::{self, Job, Linked, Rank, Watch};
 use crate::observe::journal::Journal;
 use crate::observe::{Dashboard, Style};
 use crate::problems::Problems;
@@ -85,6 +85,8 @@ struct Prepared {
     ranks: Option<Rank>,
     /// The link to the others, if there is one.
     linked: Option<Linked>,
+    /// The watch over the others.
+    watch: Option<Watch>,
 }
 
 fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
@@ -132,12 +134,14 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
     }
     graphs::tell(&outside.found);
     let graph = loaded.graph;
-    let built = begun.build(args, &graph, registry, linked.as_ref()).and_then(|(journal, stop, pipeline)| {
-        let server = bound.map(|bound| watched(bound, &graph, &pipeline, &journal, begun.directory.path()));
-        Ok((journal, stop, pipeline, server.transpose()?))
-    });
+    let built =
+        begun.build(args, &graph, registry, linked.as_ref()).and_then(|(journal, stop, pipeline, watch)| {
+            let server =
+                bound.map(|bound| watched(bound, &graph, &pipeline, &journal, begun.directory.path()));
+            Ok((journal, stop, pipeline, watch, server.transpose()?))
+        });
     match built {
-        Ok((journal, stop, pipeline, server)) => {
+        Ok((journal, stop, pipeline, watch, server)) => {
             let resumed = begun.resumed.as_ref().map(|resumed| resumed.step);
             let Begun { directory, outside, .. } = begun;
             Ok(Prepared {
@@ -153,6 +157,7 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
                 server,
                 ranks,
                 linked,
+                watch,
             })
         }
         Err(error) => {
@@ -195,6 +200,7 @@ impl Prepared {
             server,
             ranks,
             linked,
+            watch,
         } = self;
         let speaks = linked.as_ref().is_none_or(|linked| linked.rank() == 0);
         let style = match () {
@@ -204,7 +210,9 @@ impl Prepared {
         };
         let dashboard = Dashboard::start(pipeline.monitor(), &graph.name, &journal, style);
         journal.begin();
+        let alarm = watch.as_ref().map(|watch| watch.alarm(&stop));
         let outcome = pipeline.run();
+        drop(alarm);
         dashboard.finish();
         drop(server);
         // From here on the program ends by itself, so another Ctrl-C may end it at once.
@@ -259,6 +267,9 @@ impl Prepared {
         // The directories stay locked until the process is gone, because a thread that hung in a stalled run may still
         // write.
         std::mem::forget((outside, directory));
+        if let Some(watch) = watch {
+            watch.bye();
+        }
         if let Some(linked) = linked {
             linked.end(exit_code, matches!(outcome.status, Status::Failed(_)));
         }
