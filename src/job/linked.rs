@@ -124,6 +124,11 @@ impl Linked {
         self.link.rank()
     }
 
+    /// The name of each rank's host.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
     /// Begins to watch the other ranks. When one is lost, this one's run is stopped, and fails with the name of the lost one. If it
     /// does not end, the process does.
     ///

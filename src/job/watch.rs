@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +40,15 @@ pub(crate) struct Lost {
     pub(crate) why: String,
 }
 
+/// What a rank says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Sign {
+    /// The number of steps that it has done.
+    pub(crate) step: u64,
+    /// The seconds for which its stages have waited for other ranks.
+    pub(crate) waited: f64,
+}
+
 /// A line between two ranks.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +59,7 @@ enum Line {
     },
     Alive {
         step: u64,
+        waited: f64,
     },
     /// The run of the rank has ended by itself before its end.
     Ended {
@@ -77,12 +87,11 @@ struct Shared {
     rank: usize,
     /// The connections: on rank 0 those of all others, on the others that of rank 0.
     peers: Mutex<BTreeMap<usize, TcpStream>>,
-    /// The last steps of the other ranks, as far as this one hears of them.
-    steps: Mutex<BTreeMap<usize, u64>>,
+    /// The last signs of life of the other ranks, as far as this one hears of them.
+    signs: Mutex<BTreeMap<usize, Sign>>,
     is_over: AtomicBool,
     lost: AtomicBool,
-    own_step: AtomicU64,
-    step: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    look: OnceLock<Box<dyn Fn() -> Sign + Send + Sync>>,
     on_lost: Box<dyn Fn(&Lost) + Send + Sync>,
 }
 
@@ -121,20 +130,40 @@ impl Watch {
         let shared = Arc::new(Shared {
             rank,
             peers: Mutex::new(peers),
-            steps: Mutex::default(),
+            signs: Mutex::default(),
             is_over: AtomicBool::new(false),
             lost: AtomicBool::new(false),
-            own_step: AtomicU64::new(0),
-            step: OnceLock::new(),
+            look: OnceLock::new(),
             on_lost: Box::new(on_lost),
         });
         shared.clone().start().map_err(|e| unavailable(format!("watching the other ranks: {e}")))?;
         Ok(Self { shared })
     }
 
-    /// Says from where the step is known at which this rank is.
-    pub(crate) fn steps_from(&self, step: impl Fn() -> u64 + Send + Sync + 'static) {
-        let _ = self.shared.step.set(Box::new(step));
+    /// Says from where is known what this rank says of itself.
+    pub(crate) fn signs_from(&self, look: impl Fn() -> Sign + Send + Sync + 'static) {
+        let _ = self.shared.look.set(Box::new(look));
+    }
+
+    /// The sentence about how long the ranks have waited for each other. `None` on a rank that does not hear of all of them, and
+    /// where they hardly waited.
+    pub(crate) fn told(&self, hosts: &[String]) -> Option<String> {
+        let mut signs = lock(&self.shared.signs).clone();
+        signs.insert(self.shared.rank, self.shared.sign());
+        if self.shared.rank != 0 || signs.len() < hosts.len() {
+            return None;
+        }
+        let waited: Vec<f64> = signs.values().map(|sign| sign.waited).collect();
+        let (slowest, least) = waited.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1))?;
+        if waited.iter().fold(0.0, |most: f64, waited| most.max(*waited)) < 1.0 {
+            return None;
+        }
+        let all = waited.iter().map(|waited| format!("{waited:.1}")).collect::<Vec<_>>().join(", ");
+        let host = &hosts[slowest];
+        Some(format!(
+            "the ranks have waited for each other for {all} s: rank {slowest} ({host}) waited least ({least:.1} s), so it is the \
+             slowest"
+        ))
     }
 
     /// Tells the others as soon as the run of this rank is stopped, by a failure of its own for example, so that they end too. The
@@ -204,19 +233,25 @@ impl Shared {
         let shared = self.clone();
         let beat = move || {
             while !shared.is_over.load(Ordering::SeqCst) {
-                let step = shared.step();
-                shared.tell(&Line::Alive { step });
+                let sign = shared.sign();
+                shared.note(shared.rank, sign);
+                shared.tell(&Line::Alive { step: sign.step, waited: sign.waited });
                 thread::sleep(BEAT);
             }
         };
         thread::Builder::new().name("watch beat".into()).spawn(beat).map(|_| ())
     }
 
-    fn step(&self) -> u64 {
-        if let Some(step) = self.step.get() {
-            self.own_step.store(step(), Ordering::Relaxed);
-        }
-        self.own_step.load(Ordering::Relaxed)
+    fn sign(&self) -> Sign {
+        self.look.get().map_or_else(Sign::default, |look| look())
+    }
+
+    /// Notes what a rank says of itself, also for Prometheus.
+    fn note(&self, rank: usize, sign: Sign) {
+        lock(&self.signs).insert(rank, sign);
+        let label = rank.to_string();
+        ::metrics::gauge!("framewise_rank_steps", "rank" => label.clone()).set(sign.step as f64);
+        ::metrics::gauge!("framewise_rank_waited_seconds_total", "rank" => label).set(sign.waited);
     }
 
     /// Tells the others that the run of this rank has ended before its end. They end too.
@@ -225,7 +260,7 @@ impl Shared {
             // It has ended because another one is lost, and that one's name is known.
             return;
         }
-        let step = self.step();
+        let step = self.sign().step;
         if self.rank == 0 {
             self.tell(&Line::Lost(Lost { rank: 0, step, why: ENDED.to_owned() }));
         } else {
@@ -249,12 +284,12 @@ impl Shared {
             let why = match lines.read_line(&mut text) {
                 Ok(0) => "its process has ended".to_owned(),
                 Ok(_) => match serde_json::from_str(&text) {
-                    Ok(Line::Alive { step }) => {
-                        lock(&self.steps).insert(rank, step);
+                    Ok(Line::Alive { step, waited }) => {
+                        self.note(rank, Sign { step, waited });
                         continue;
                     }
                     Ok(Line::Ended { step }) => {
-                        lock(&self.steps).insert(rank, step);
+                        lock(&self.signs).entry(rank).or_default().step = step;
                         ENDED.to_owned()
                     }
                     Ok(Line::Bye) => return,
@@ -269,7 +304,7 @@ impl Shared {
                 }
                 Err(error) => format!("its connection broke ({error})"),
             };
-            let step = lock(&self.steps).get(&rank).copied().unwrap_or_default();
+            let step = lock(&self.signs).get(&rank).map_or(0, |sign| sign.step);
             return self.lost(Lost { rank, step, why });
         }
     }
@@ -395,7 +430,7 @@ mod tests {
     #[test]
     fn a_rank_whose_connection_ends_is_lost_to_all_others_with_its_step() {
         let mut all = watches(3);
-        all[2].0.steps_from(|| 12);
+        all[2].0.signs_from(|| Sign { step: 12, waited: 0.0 });
         thread::sleep(2 * BEAT);
         // This is what the death of a process does to its connections.
         let (dead, _) = all.remove(2);
@@ -420,6 +455,19 @@ mod tests {
                 assert!(lost.rank == 1 && lost.why.contains("nothing was heard"), "{lost:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_rank_that_waits_least_is_the_slowest() {
+        let all = watches(3);
+        for (index, waited) in [3.0, 0.25, 2.5].into_iter().enumerate() {
+            all[index].0.signs_from(move || Sign { step: 1, waited });
+        }
+        thread::sleep(2 * BEAT + BEAT / 2);
+        let hosts: Vec<String> = (0..3).map(|rank| format!("host-{rank}")).collect();
+        let told = all[0].0.told(&hosts).unwrap();
+        assert!(told.contains("3.0, 0.2, 2.5 s: rank 1 (host-1)"), "{told}");
+        assert!(all[1].0.told(&hosts).is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use framewise_pipeline::engine::{Pipeline, RunOptions};
 use framewise_pipeline::graph::{self, ResolvedGraph};
 use framewise_pipeline::stage::context::{Level, Resources};
 use framewise_pipeline::{Failure, Registry, StopToken};
+use framewise_stages::ranks::Ranks;
 use framewise_stages::store::{self, Checkpoint, StoreError};
 
 use super::checkpoints::{self, Outside};
@@ -20,7 +21,7 @@ use super::directory::{LOG, RunDir};
 use super::resume::{self, Agreed, Chosen, Place, Search};
 use super::signals;
 use crate::cli::RunArgs;
-use crate::job::{Job, Linked, Watch};
+use crate::job::{Job, Linked, Sign, Watch};
 use crate::observe::journal::Journal;
 use crate::serve;
 use crate::shell::short;
@@ -164,7 +165,11 @@ impl Begun {
         self.tell(graph, &journal)?;
         if let Some(watch) = &watch {
             let monitor = pipeline.monitor();
-            watch.steps_from(move || monitor.result("steps").unwrap_or_default() as u64);
+            let ranks = self.resources.get::<Ranks>();
+            watch.signs_from(move || Sign {
+                step: monitor.result("steps").unwrap_or_default() as u64,
+                waited: ranks.as_ref().map_or(0.0, |ranks| ranks.waited().as_secs_f64()),
+            });
         }
         Ok((journal, stop, pipeline, watch))
     }

@@ -267,7 +267,10 @@ impl Prepared {
         // The directories stay locked until the process is gone, because a thread that hung in a stalled run may still
         // write.
         std::mem::forget((outside, directory));
-        if let Some(watch) = watch {
+        if let (Some(watch), Some(linked)) = (watch, &linked) {
+            if let Some(text) = watch.told(linked.hosts()) {
+                journal.note(Level::Info, &text);
+            }
             watch.bye();
         }
         if let Some(linked) = linked {

@@ -26,7 +26,11 @@ const COUNTERS: [(&str, &str); 7] = [
 ];
 
 /// Seconds, which only grow. The recorder's counters hold whole numbers only, so these are gauges there.
-const SECONDS: [(&str, &str); 6] = [
+const SECONDS: [(&str, &str); 7] = [
+    (
+        "framewise_rank_waited_seconds_total",
+        "Seconds for which the stages of a rank have waited for other ranks. The slowest rank waits least.",
+    ),
     ("framewise_stage_busy_seconds_total", "Seconds for which a stage was busy."),
     ("framewise_stage_input_wait_seconds_total", "Seconds for which a stage has waited for input."),
     (
@@ -45,7 +49,8 @@ const SECONDS: [(&str, &str); 6] = [
 ];
 
 /// Values that come and go.
-const GAUGES: [(&str, &str); 12] = [
+const GAUGES: [(&str, &str); 13] = [
+    ("framewise_rank_steps", "Steps that a rank has done."),
     ("framewise_stage_utilization_ratio", "Share of the run's time for which a stage was busy."),
     ("framewise_stage_workers", "Value of a stage's key workers, or 1."),
     ("framewise_stage_limiting", "1 for the stage that limits the run, 0 for the others."),

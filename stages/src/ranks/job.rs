@@ -1,7 +1,9 @@
 //! This process as one of those that run a graph together.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::channel::Channel;
 use super::link::{Link, LinkError};
@@ -30,6 +32,8 @@ pub struct Ranks {
     split: Split,
     link: Option<Arc<dyn Link>>,
     tags: Mutex<BTreeMap<i32, String>>,
+    /// The nanoseconds for which stages of this rank have waited for other ranks.
+    waited: Arc<AtomicU64>,
     /// What stands before the name of each channel.
     scope: String,
 }
@@ -43,20 +47,24 @@ impl Ranks {
     /// Rank `rank` of ranks that exchange nothing while they run. `hosts` has the name of each rank's host, which may be
     /// empty where it is not known; the number of hosts is the number of ranks.
     pub fn apart(rank: usize, hosts: Vec<String>, split: Split) -> Self {
-        Self { rank, hosts, split, link: None, tags: Mutex::default(), scope: String::new() }
+        Self::new(rank, hosts, split, None)
     }
 
     /// The rank at this end of a link. `hosts` has the name of each rank's host.
     pub fn linked(link: Arc<dyn Link>, hosts: Vec<String>, split: Split) -> Self {
-        let (tags, scope) = (Mutex::default(), String::new());
-        Self { rank: link.rank(), hosts, split, link: Some(link), tags, scope }
+        Self::new(link.rank(), hosts, split, Some(link))
+    }
+
+    fn new(rank: usize, hosts: Vec<String>, split: Split, link: Option<Arc<dyn Link>>) -> Self {
+        let (tags, waited, scope) = (Mutex::default(), Arc::default(), String::new());
+        Self { rank, hosts, split, link, tags, waited, scope }
     }
 
     /// The same ranks for a graph that is divided in this way, such as the evaluation inside a training run.
     pub fn split_by(&self, split: Split) -> Self {
         let tags = Mutex::new(self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let (hosts, link, scope) = (self.hosts.clone(), self.link.clone(), self.scope.clone());
-        Self { rank: self.rank, hosts, split, link, tags, scope }
+        Self { rank: self.rank, hosts, split, link, tags, waited: self.waited.clone(), scope }
     }
 
     /// The same ranks for what runs inside the stage `stage`. Its channels are others than those of the same names outside.
@@ -97,6 +105,17 @@ impl Ranks {
     /// Whether the ranks can exchange messages.
     pub fn are_linked(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// The time for which stages of this rank have waited for other ranks so far.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// Counts a wait for other ranks.
+    pub(crate) fn has_waited(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     /// The channel of this name, or `None` where the ranks exchange nothing or there is one alone. All ranks must use the

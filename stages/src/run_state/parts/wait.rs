@@ -2,9 +2,11 @@
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use framewise_pipeline::StageContext;
+
+use crate::ranks::Ranks;
 
 /// The time from one sign of life to the next.
 const EVERY: Duration = Duration::from_millis(200);
@@ -12,6 +14,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Does what waits for other ranks. Meanwhile the stage counts as alive: another rank may have much more to do than this one,
 /// and one that hangs is found out where it hangs.
 pub(crate) fn while_waiting<R>(context: &StageContext, work: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
     let _task = context.meter.begin_task("waiting for other ranks");
     let (over, waits) = channel::<()>();
     thread::scope(|scope| {
@@ -24,6 +27,9 @@ pub(crate) fn while_waiting<R>(context: &StageContext, work: impl FnOnce() -> R)
         let _ = thread::Builder::new().name("alive".into()).spawn_scoped(scope, alive);
         let done = work();
         drop(over);
+        if let Some(ranks) = context.resources.get::<Ranks>() {
+            ranks.has_waited(begun.elapsed());
+        }
         done
     })
 }
