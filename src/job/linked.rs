@@ -25,7 +25,8 @@ pub(crate) struct Linked {
     #[cfg(feature = "mpi")]
     mpi: Arc<framewise_stages::ranks::mpi::Mpi>,
     #[cfg(feature = "mpi")]
-    session: framewise_stages::ranks::mpi::Session,
+    /// MPI ends only where this rank comes to its end in order: for the end of MPI, all ranks must come together.
+    session: std::mem::ManuallyDrop<framewise_stages::ranks::mpi::Session>,
 }
 
 /// The time after which the process ends if its run has not when a rank is lost.
@@ -92,7 +93,7 @@ pub(crate) fn link(job: &Job) -> Result<Option<Linked>, Failure> {
     let hosts = channel.all_gather(Session::host().as_bytes());
     let hosts = hosts.map_err(|e| unlinked("linking the ranks", &e))?;
     let hosts = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
-    Ok(Some(Linked { link, hosts, channel, mpi, session }))
+    Ok(Some(Linked { link, hosts, channel, mpi, session: std::mem::ManuallyDrop::new(session) }))
 }
 
 /// Links this process with the others of its job, which this program cannot: it has no MPI.
@@ -218,7 +219,7 @@ impl Linked {
                 std::thread::sleep(TELLING);
                 framewise_stages::ranks::mpi::Session::abort(exit_code.into());
             }
-            drop(self.session);
+            drop(std::mem::ManuallyDrop::into_inner(self.session));
         }
         #[cfg(not(feature = "mpi"))]
         let _ = (exit_code, has_failed);
