@@ -13,7 +13,13 @@ pub enum Split {
     /// Every rank reads a part of the records, and their results are merged. So are evaluation and prediction divided.
     Records,
     /// Every rank makes the same steps and computes some of the shards of each. So is training divided.
-    Shards,
+    Shards {
+        /// The number of shards of a full step.
+        shards: usize,
+        /// Whether a rank reads the records of its own shards only. Then no bad record is passed over, because another rank
+        /// would not know that it is missing.
+        own_records: bool,
+    },
 }
 
 /// The ranks of a job as one of them sees them. The caller of a run puts it into
@@ -79,7 +85,7 @@ impl Ranks {
     pub fn share(&self) -> Share {
         match self.split {
             Split::Records => Share { rank: self.rank, ranks: self.size() },
-            Split::Shards => Share::WHOLE,
+            Split::Shards { .. } => Share::WHOLE,
         }
     }
 

@@ -7,3 +7,4 @@ pub(crate) mod parts;
 pub(crate) mod rejects;
 pub(crate) mod rescue;
 pub(crate) mod resume;
+pub(crate) mod spread;

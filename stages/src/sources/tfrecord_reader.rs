@@ -13,7 +13,7 @@ use std::sync::Arc;
 use framewise_pipeline::prelude::*;
 
 use crate::failure::data_changed;
-use crate::failure::read_failure;
+use crate::failure::{link_failure, read_failure};
 use crate::io::{self, patterns};
 use crate::payload::{Deferred, Lazy, Loader, Record};
 use crate::ranks::Share;
@@ -21,6 +21,7 @@ use crate::run_state::ledger::{Known, Ledger};
 use crate::run_state::parts::{self, Note};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::{Resume, Start};
+use crate::run_state::spread;
 use crate::sources::again::{changed, in_memory, load};
 use crate::sources::input_files;
 use crate::sources::pieces::{Piece, PieceReader, pieces};
@@ -164,6 +165,7 @@ impl Stage for Reader {
             let files = self.files.iter().cloned().zip(self.lengths.iter().copied());
             part.note(&Note::Files { files: files.collect() })?;
         }
+        self.agree_on_files()?;
         self.rejects.start()?;
         self.rejected_behind = self.ledger.known_to_others(&self.context.stage)?;
         self.unread = self.start.epoch_samples;
@@ -187,6 +189,33 @@ impl Stage for Reader {
 }
 
 impl Reader {
+    /// Refuses to begin where another rank that makes the same steps has other files.
+    fn agree_on_files(&self) -> Result<(), Failure> {
+        let Some(channel) = spread::channel(&self.context)? else { return Ok(()) };
+        let listed = |(file, bytes): (&PathBuf, &u64)| {
+            format!("{} of {bytes} bytes\n", file.file_name().unwrap_or_default().to_string_lossy())
+        };
+        let own: String = self.files.iter().zip(&self.lengths).map(listed).collect();
+        let all = channel.all_gather(own.as_bytes());
+        let all = all.map_err(|e| link_failure("comparing the files with other ranks", &e))?;
+        for (rank, theirs) in all.iter().enumerate() {
+            let theirs = String::from_utf8_lossy(theirs);
+            if theirs == own {
+                continue;
+            }
+            let mut pairs = own.lines().zip(theirs.lines());
+            let difference = match pairs.find(|(own, theirs)| own != theirs) {
+                Some((own, theirs)) => format!("it has {theirs} where this rank has {own}"),
+                None => {
+                    format!("it has {} where this rank has {}", theirs.lines().count(), own.lines().count())
+                }
+            };
+            let rank = spread::named(&self.context, rank);
+            return Err(Failure::config(format!("{rank} has other files: {difference}")));
+        }
+        Ok(())
+    }
+
     /// The failure of an epoch without a record to send.
     fn nothing(&self) -> Failure {
         let files = match self.files.as_slice() {
@@ -213,7 +242,8 @@ impl Reader {
         self.epoch_bytes = pieces.iter().map(|piece| piece.bytes(self.length(*piece))).sum();
         let mut pieces = pieces.iter().copied();
         // What is sent unread is passed over in order, so the threads begin behind it.
-        while self.config.workers == 1 || self.unread > 0 {
+        let in_order = self.config.workers == 1 || spread::reads_own(&self.context);
+        while in_order || self.unread > 0 {
             let Some(piece) = pieces.next() else { return Ok(()) };
             self.read_piece(piece)?;
             self.piece_is_over(piece);
@@ -250,8 +280,38 @@ impl Reader {
         if self.unread > 0 {
             self.replay(reader.reader(), piece)?;
         }
+        if spread::reads_own(&self.context) && reader.reader().can_seek() {
+            return self.pass_over(reader.reader(), piece);
+        }
         while let Some(next) = reader.next() {
             self.take(next, &path)?;
+            self.tell_progress(piece, reader.stored_position());
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of a file unread: this rank reads those of its records that its shards need, when they need them.
+    fn pass_over(&mut self, reader: &mut RecordReader, piece: Piece) -> Result<(), StageError> {
+        let path = self.files[piece.file].clone();
+        let options = self.config.options.clone();
+        let load: Loader<Record> = Arc::new(move |origin| {
+            let path = &origin.file;
+            let mut reader = RecordReader::at(origin, options.clone()).map_err(|e| open_failure(path, e))?;
+            let missing = || Failure::data(format!("{origin} is not there any more"));
+            reader.next().ok_or_else(missing)?.map_err(|e| open_failure(path, e))
+        });
+        while let Some(passed) = reader.pass() {
+            let position = self.position;
+            self.position += 1;
+            match passed {
+                Ok(origin) => {
+                    let deferred = Deferred { origin, load: load.clone(), bytes: 0 };
+                    self.output.send(Lazy::deferred(position, deferred))?;
+                    self.sent = true;
+                }
+                Err(ReadError::Bad(error)) => self.rejects.reject(error, self.epoch, position)?,
+                Err(error) => return Err(open_failure(&path, error).into()),
+            }
             self.tell_progress(piece, reader.stored_position());
         }
         Ok(())
