@@ -172,8 +172,12 @@ fn records_of_which_no_rank_has_any_are_an_error() {
 #[test]
 fn an_evaluation_inside_training_is_made_together_and_gives_every_rank_the_numbers_of_one() {
     let desk = Desk::new();
-    let overrides =
-        ["stages.videos.epochs=2", "stages.evaluate.every_epochs=1", "stages.evaluate.every_steps=7"];
+    let overrides = [
+        "stages.videos.epochs=2",
+        "stages.shard.shards=5",
+        "stages.evaluate.every_epochs=1",
+        "stages.evaluate.every_steps=7",
+    ];
     // Of two records, most ranks have none.
     for counts in [&[200, 0, 170][..], &[2]] {
         let files = split_vowels(&desk.path(""), counts);
@@ -190,9 +194,9 @@ fn an_evaluation_inside_training_is_made_together_and_gives_every_rank_the_numbe
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert!(evaluations("alone").len() > 3);
-        // A step of training is not divided here: each rank makes all of them. Their evaluations are.
+        let split = Split::Shards { shards: 5, own_records: false };
         for size in [2, 3, 5] {
-            let outcomes = together(&graph, size, Split::Shards, folder.path());
+            let outcomes = together(&graph, size, split, folder.path());
             for (rank, outcome) in outcomes.iter().enumerate() {
                 assert_eq!(bits(&done(outcome).results), expected, "rank {rank} of {size}");
                 assert_eq!(
