@@ -126,6 +126,10 @@ mod ranks {
     mod apart;
     #[cfg(unix)]
     mod linked;
+    #[cfg(all(unix, feature = "mpi"))]
+    mod mpi;
     #[cfg(unix)]
     mod refused;
+    #[cfg(unix)]
+    mod train;
 }

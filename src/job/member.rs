@@ -51,8 +51,19 @@ impl Job {
         self.of.size == 1
     }
 
+    /// Whether a launcher of MPI has started this process.
+    #[cfg(feature = "mpi")]
+    pub(super) fn is_mpi(&self) -> bool {
+        match self.from {
+            "mpirun" | "PMI" => true,
+            // srun speaks PMIx where it was told to.
+            "Slurm" => std::env::var_os("PMIX_RANK").is_some(),
+            _ => false,
+        }
+    }
+
     /// The ranks for the stages of a run. The processes of a job exchange nothing, so they can divide records and leave
-    /// their parts for a merge. This is the place for ranks that are linked.
+    /// their parts for a merge.
     pub(crate) fn ranks(&self) -> Ranks {
         Ranks::apart(self.of.rank, vec![String::new(); self.of.size], Split::Records)
     }

@@ -55,6 +55,18 @@ impl RunDir {
         }
     }
 
+    /// Makes the directory `ranks/RANK` in `run_dir`, the directory of rank 0, for what a rank that is linked with the others notes
+    /// down. It may be there from before, where a run is resumed.
+    ///
+    /// # Errors
+    /// `CannotWrite` when the directory cannot be made, or another process holds it.
+    pub(crate) fn create_beside(run_dir: &Path, rank: usize) -> Result<Self, Failure> {
+        let path = part(run_dir, rank);
+        let created = create_all(&path).map_err(|e| cannot_write(&path, &e))?;
+        let lock = Lock::take(&path)?;
+        Ok(Self { path, created, reopened: false, lock })
+    }
+
     /// Makes the directory `ranks/RANK` in `run_dir`, the directory of all ranks. What a rank left there that did not come to
     /// its end is removed.
     ///

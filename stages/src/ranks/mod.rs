@@ -6,6 +6,8 @@
 mod channel;
 mod job;
 mod link;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 mod share;
 mod threads;
 

@@ -41,8 +41,3 @@ pub(crate) fn named(context: &StageContext, rank: usize) -> String {
     let host = context.resources.get::<Ranks>().map(|ranks| ranks.host(rank).to_owned()).unwrap_or_default();
     if host.is_empty() { format!("rank {rank}") } else { format!("rank {rank} ({host})") }
 }
-
-/// Whether this process is the one that writes and reports.
-pub(crate) fn reports(context: &StageContext) -> bool {
-    shards(context).is_none_or(|ranks| ranks.rank() == 0)
-}
