@@ -19,7 +19,7 @@ use crate::support::run::{load_path, set};
 use crate::support::trained::trained;
 
 /// What each of several linked ranks ends with. Every rank has a directory of its own.
-fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> Vec<Outcome> {
+pub(super) fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> Vec<Outcome> {
     let hosts: Vec<String> = (0..size).map(|rank| format!("host-{rank}")).collect();
     let run = |end: Threads, rank: usize| {
         let run_dir = folder.join(format!("{size}-{rank}"));
@@ -49,7 +49,7 @@ fn together(graph: &ResolvedGraph, size: usize, split: Split, folder: &Path) -> 
     })
 }
 
-fn done(outcome: &Outcome) -> &Outcome {
+pub(super) fn done(outcome: &Outcome) -> &Outcome {
     if let Status::Failed(error) = &outcome.status {
         panic!("{error}");
     }
