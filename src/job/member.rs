@@ -130,7 +130,9 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_or_makes_no_sense_is_named() {
-        let cases: [(Option<&str>, &[(&str, &str)], u8, &[&str]); 8] = [
+        /// What `--rank` and the environment say, the exit code, and words of the message.
+        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], u8, &'a [&'a str]);
+        let cases: [Case<'_>; 8] = [
             (
                 None,
                 &[("OMPI_COMM_WORLD_RANK", "4"), ("OMPI_COMM_WORLD_SIZE", "4")],

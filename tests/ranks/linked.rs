@@ -172,30 +172,39 @@ fn records_of_which_no_rank_has_any_are_an_error() {
 #[test]
 fn an_evaluation_inside_training_is_made_together_and_gives_every_rank_the_numbers_of_one() {
     let desk = Desk::new();
-    let quickstart = desk.write("quickstart.toml", &graph_text("quickstart.toml"));
     let overrides =
-        ["stages.videos.epochs=2", "stages.evaluate.every_epochs=1", "stages.evaluate.every_steps=7"];
-    let files = split_vowels(&desk.path(""), &[200, 0, 170]);
-    let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
-    let text = std::fs::read_to_string(&quickstart).unwrap();
-    let text = text.replace("[stages.evaluate]\n", &format!("[stages.evaluate]\nfiles = {files:?}\n"));
-    let graph = load_path(&desk.write("quickstart.toml", &text), &set(&overrides));
-    let folder = tempfile::tempdir().unwrap();
-    let expected = alone(&graph, folder.path());
-    // A step has one shard, so all ranks but the first have none of it. All take part in the evaluations.
-    let split = Split::Shards { shards: 1, own_records: false };
-    for size in [2, 3, 5] {
-        for outcome in together(&graph, size, split, folder.path()) {
-            assert_eq!(bits(&done(&outcome).results), expected, "{size} ranks");
-        }
+        set(&["stages.videos.epochs=2", "stages.evaluate.every_epochs=1", "stages.evaluate.every_steps=7"]);
+    // Of two records, most ranks have none. Where a step has one shard, all ranks but the first have none of it. All take
+    // part in the evaluations.
+    for (counts, shards) in [(&[200, 0, 170][..], 5), (&[2], 1)] {
+        let files = split_vowels(&desk.path(""), counts);
+        let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        let text = graph_text("quickstart.toml");
+        let text = text.replace("[stages.evaluate]\n", &format!("[stages.evaluate]\nfiles = {files:?}\n"));
+        let graph = load_path(
+            &desk.write("quickstart.toml", &text),
+            &[&overrides[..], &[format!("stages.shard.shards={shards}")]].concat(),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let expected = alone(&graph, folder.path());
+        assert_eq!(expected["videos"], (counts.iter().sum::<usize>() as f64).to_bits());
         let evaluations = |directory: &str| {
             let text = std::fs::read_to_string(folder.path().join(directory).join("metrics.jsonl")).unwrap();
             let lines = text.lines().filter(|line| line.contains("evaluation"));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert!(evaluations("alone").len() > 3);
-        for rank in 0..size {
-            assert_eq!(evaluations(&format!("{size}-{rank}")), evaluations("alone"), "rank {rank} of {size}");
+        let split = Split::Shards { shards, own_records: false };
+        for size in [2, 3, 5] {
+            let outcomes = together(&graph, size, split, folder.path());
+            for (rank, outcome) in outcomes.iter().enumerate() {
+                assert_eq!(bits(&done(outcome).results), expected, "rank {rank} of {size}");
+                assert_eq!(
+                    evaluations(&format!("{size}-{rank}")),
+                    evaluations("alone"),
+                    "rank {rank} of {size}"
+                );
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The sources: stages without inputs, which read files or make data.
 
+mod again;
 mod input_files;
 mod pieces;
 mod read_ahead;

@@ -15,13 +15,14 @@ use framewise_pipeline::prelude::*;
 use crate::failure::data_changed;
 use crate::failure::{link_failure, read_failure};
 use crate::io::{self, patterns};
-use crate::payload::{Deferred, Lazy, Loader, Origin, Record};
+use crate::payload::{Deferred, Lazy, Loader, Record};
 use crate::ranks::Share;
 use crate::run_state::ledger::{Known, Ledger};
 use crate::run_state::parts::{self, Note};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::{Resume, Start};
 use crate::run_state::spread;
+use crate::sources::again::{changed, in_memory, load};
 use crate::sources::input_files;
 use crate::sources::pieces::{Piece, PieceReader, pieces};
 use crate::sources::read_ahead::{self, ReadAhead};
@@ -433,32 +434,6 @@ fn check_streams(
         }
     }
     Ok(())
-}
-
-/// Wraps a record that is at hand and is decoded when it is wanted.
-fn in_memory(record: Record) -> Deferred<Record> {
-    let Record { origin, data } = record;
-    let bytes = data.len();
-    let load: Loader<Record> =
-        Arc::new(move |origin| Ok(Record { origin: origin.clone(), data: data.clone() }));
-    Deferred { origin, load, bytes }
-}
-
-/// Reads a record that was passed over.
-fn load(origin: &Origin, options: &ReaderOptions) -> Result<Record, Failure> {
-    let mut reader = RecordReader::at(origin, options.clone()).map_err(changed)?;
-    match reader.next() {
-        Some(record) => record.map_err(changed),
-        None => Err(data_changed(format!("{origin} is missing"))),
-    }
-}
-
-/// The failure of reading again what was read before.
-fn changed(error: ReadError) -> Failure {
-    match error {
-        ReadError::Io { path, source } => read_failure(&path, &source),
-        ReadError::Bad(error) => data_changed(error),
-    }
 }
 
 fn open_failure(path: &Path, error: ReadError) -> Failure {
