@@ -19,14 +19,14 @@ const ROWS: usize = 8;
 /// # Safety
 /// The processor has AVX512F and AVX512_BF16, and the operating system keeps their registers.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results, fresh: bool) {
-    let stride = results.stride();
-    let values = results.values().as_mut_ptr();
+pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
+    let (stride, wanted, fresh) = (results.stride(), results.rows(), results.is_fresh());
+    let values = results.values().as_mut_ptr().cast::<f32>();
     for (i, left) in left.into_iter().enumerate() {
-        for first in (0..SIDE).step_by(ROWS) {
+        for first in (0..SIDE).step_by(ROWS).take_while(|first| i * SIDE + first < wanted) {
             // SAFETY: i < 2 and first + 8 ≤ 16, so that the 8 rows of 32 numbers from there lie within the
-            // 31 · stride + 32 values that `Results` was checked to have. Nobody else reads or writes them, because
-            // `results` is borrowed exclusively.
+            // 31 · stride + 32 values that `Results` was checked to have, and they are read only if they are numbers.
+            // Nobody else reads or writes them, because `results` is borrowed exclusively.
             unsafe { rows(left, first, right, values.add((i * SIDE + first) * stride), stride, fresh) };
         }
     }
@@ -35,8 +35,8 @@ pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mu
 /// The product of the rows `first..first + 8` of one panel of left tiles and two panels of right tiles.
 ///
 /// # Safety
-/// As [`block`], and for each `r` below 8 the 32 numbers from `results + r · stride` are readable and writable. `first` is
-/// at most 8.
+/// As [`block`], and for each `r` below 8 the 32 numbers from `results + r · stride` are writable, and readable unless
+/// `fresh`. `first` is at most 8.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn rows(
     left: &[Tile],
@@ -92,11 +92,6 @@ unsafe fn rows(
 /// # Safety
 /// The processor has AVX2 and FMA, and the operating system keeps their registers.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn block_by_fma(
-    left: [&[Tile]; 2],
-    right: [&[Tile]; 2],
-    results: &mut Results,
-    fresh: bool,
-) {
-    plain::block(left, right, results, fresh);
+pub(super) unsafe fn block_by_fma(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
+    plain::block(left, right, results);
 }

@@ -170,9 +170,9 @@ fn the_tile_order_in_ordinary_arithmetic_equals_the_loop() {
     }
     let packed = Right::pack(right_matrix);
     let mut found = vec![0.0; BLOCK * BLOCK];
-    let mut results = Results::new(&mut found, BLOCK);
+    let mut results = Results::begun(&mut found, BLOCK);
     let panels = [packed.panel(0, 0, 2), packed.panel(1, 0, 2)];
-    plain::block_in_tile_order([&tiles[..2], &tiles[2..]], panels, &mut results, true);
+    plain::block_in_tile_order([&tiles[..2], &tiles[2..]], panels, &mut results);
     let round = |values: &[f32]| values.iter().map(|v| nearest(*v)).collect::<Vec<_>>();
     let (left, right) = (round(&left), round(&right));
     for (index, found) in found.iter().enumerate() {
@@ -256,7 +256,7 @@ fn products_of_a_full_size_step() {
             for _ in 0..blocks {
                 let panels = |panel: usize| &tiles[panel * CHUNK..][..CHUNK];
                 let (left, right) = ([panels(0), panels(1)], [panels(2), panels(3)]);
-                Unit::best().block(left, right, &mut Results::new(&mut results, 2048), false);
+                Unit::best().block(left, right, &mut Results::begun(&mut results, 2048));
             }
         });
     };
