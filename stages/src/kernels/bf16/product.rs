@@ -79,9 +79,7 @@ fn by_rows<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, right: &Right<Bf16>) ->
         for from in (0..depth).step_by(CHUNK) {
             let to = depth.min(from + CHUNK);
             packed.resize(panels * (to - from), Tile::ZERO);
-            for (panel, tiles) in packed.chunks_exact_mut(to - from).enumerate() {
-                left.left_tiles(first + panel * SIDE, from * Bf16::DEPTH, tiles);
-            }
+            left.left_band(first, from * Bf16::DEPTH, to - from, packed);
             values = blocks(
                 unit,
                 Place { values, columns },
@@ -133,9 +131,7 @@ impl<T: Number<Bf16>> Source for MatrixSource<'_, T> {
         memory: &'a mut Vec<Tile>,
     ) -> Vec<&'a [Tile]> {
         memory.resize(panels.len() * places.len(), Tile::ZERO);
-        for (tiles, panel) in memory.chunks_exact_mut(places.len()).zip(panels) {
-            self.0.right_tiles(places.start * Bf16::DEPTH, panel * SIDE, tiles);
-        }
+        self.0.right_band(places.start * Bf16::DEPTH, panels.start * SIDE, places.len(), memory);
         memory.chunks_exact(places.len()).collect()
     }
 }
