@@ -29,6 +29,8 @@ mod history;
 mod import;
 mod init;
 mod inspect;
+mod job;
+mod merge;
 mod observe;
 mod outside;
 mod paths;
@@ -98,6 +100,7 @@ fn perform(verb: &Verb, registry: &Registry) -> anyhow::Result<u8> {
     stage_types::check_names(registry)?;
     match verb {
         Verb::Run(args) => run::run(args, registry),
+        Verb::Merge(args) => merge::merge(args, registry),
         Verb::Check(args) => check::check(args, registry),
         Verb::Graph(args) => graphs::draw(args, registry),
         Verb::Stages(args) => stage_types::stages(args, registry),

@@ -52,7 +52,19 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes a line to standard error. A line that cannot be shown is no reason to fail.
 pub(crate) fn say(text: &str) {
     // The line is one write, so that lines of several threads do not mix.
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+    let lines = match PREFIX.get() {
+        None => format!("{text}\n"),
+        Some(prefix) => text.lines().map(|line| format!("{prefix}{line}\n")).collect(),
+    };
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
+/// What every line begins with, in a process that is one of several.
+static PREFIX: OnceLock<String> = OnceLock::new();
+
+/// Begins every further line on standard error with `prefix`. The first one counts.
+pub(crate) fn begin_lines_with(prefix: String) {
+    let _ = PREFIX.set(prefix);
 }
 
 /// Writes an error to standard error, for a person.

@@ -7,6 +7,7 @@
 mod support {
     pub(crate) mod child;
     pub(crate) mod cli;
+    pub(crate) mod divided;
     pub(crate) mod files;
     pub(crate) mod limited;
     pub(crate) mod records;
@@ -64,6 +65,7 @@ mod graphs {
 
 /// What whole graphs compute: training, evaluation and prediction.
 mod model {
+    mod any_batch;
     mod capacity_and_workers;
     mod csv_scores;
     mod devices;
@@ -116,4 +118,18 @@ mod resume {
     mod command;
     mod refused;
     mod uninterrupted;
+}
+
+/// Ranks: processes that run a graph together.
+mod ranks {
+    #[cfg(unix)]
+    mod apart;
+    #[cfg(unix)]
+    mod linked;
+    #[cfg(all(unix, feature = "mpi"))]
+    mod mpi;
+    #[cfg(unix)]
+    mod refused;
+    #[cfg(unix)]
+    mod train;
 }

@@ -15,7 +15,7 @@ use crate::terminal;
 pub(crate) use files::{ExportArgs, ImportArgs, InspectArgs};
 pub(crate) use graph::{CheckArgs, DrawArgs, RenderArgs, StagesArgs};
 pub(crate) use init::InitArgs;
-pub(crate) use run::RunArgs;
+pub(crate) use run::{MergeArgs, RunArgs};
 pub(crate) use runs::{DiffArgs, RunsArgs, TopArgs};
 pub(crate) use shared::{Drawing, Format};
 pub(crate) use trial::{PlanArgs, TapArgs, TuneArgs};
@@ -58,6 +58,8 @@ Exit codes:
 pub(crate) enum Verb {
     /// Run a graph
     Run(RunArgs),
+    /// Put together what the ranks of a run left: metrics, predictions, records
+    Merge(MergeArgs),
     /// Find everything that is wrong with graphs before a byte is read
     Check(CheckArgs),
     /// Draw a graph whose edges are labelled with what they carry

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shared::{Format, SetArgs};
+use crate::job::Rank;
 
 /// `framewise run`.
 #[derive(Debug, Args)]
@@ -27,6 +28,11 @@ pub(crate) struct RunArgs {
     /// Where the run writes: a new or empty directory [default: runs/NAME-N, or with --resume that of the checkpoint]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Run as process R of N, each of which reads a part of the records of an evaluation or a prediction; R counts from 0.
+    /// `framewise merge` makes the results of their parts below --run-dir. Without this option the environment tells, as
+    /// Slurm's srun, torchrun and mpirun set it; 0/1 is a run by itself
+    #[arg(long, value_name = "R/N")]
+    pub(crate) rank: Option<Rank>,
     /// Resume a training run: its directory, its checkpoints/, one checkpoint, or `latest` for the newest run of this
     /// graph
     #[arg(long, value_name = "RUN")]
@@ -56,4 +62,22 @@ pub(crate) struct RunArgs {
     /// Let other machines reach --metrics
     #[arg(long, requires = "metrics")]
     pub(crate) metrics_allow_remote: bool,
+}
+
+/// `framewise merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  srun -n 4 framewise run graphs/predict.toml --run-dir runs/predict
+  framewise merge runs/predict
+
+The parts must be those of one graph, of the same files and weights and one version of the program. A part that is \
+missing or failed is named, and then nothing is written. Merging again writes the same.")]
+pub(crate) struct MergeArgs {
+    /// The run directory that all ranks were given
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use framewise_pipeline::engine::trace::TraceLimits;
@@ -19,10 +20,14 @@ use super::directory::{LOG, RunDir};
 use super::resume::{self, Agreed, Chosen, Place, Search};
 use super::signals;
 use crate::cli::RunArgs;
+use crate::job::{Job, Linked, Watch};
 use crate::observe::journal::Journal;
 use crate::serve;
 use crate::shell::short;
 use crate::text::{self, count, plural};
+
+/// The time that the stages of a rank have to end when the run is stopped.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The directories of a run that is about to be built, and the checkpoint from which it is resumed.
 pub(super) struct Begun {
@@ -31,6 +36,7 @@ pub(super) struct Begun {
     pub(super) outside: Option<Outside>,
     pub(super) resumed: Option<Resumed>,
     resources: Arc<Resources>,
+    job: Job,
 }
 
 /// What is reported about the checkpoint from which a run is resumed.
@@ -49,7 +55,12 @@ impl Begun {
         args: &RunArgs,
         graph: &mut ResolvedGraph,
         registry: &Registry,
+        job: Job,
+        linked: Option<&Linked>,
     ) -> anyhow::Result<Self> {
+        if let Some(linked) = linked.filter(|linked| linked.rank() > 0) {
+            return Self::beside(args, graph, registry, job, linked);
+        }
         let place = args.resume.as_deref().map(|wanted| resume::locate(wanted, graph)).transpose()?;
         let old = place.as_ref().and_then(|place| place.run_dir.as_deref());
         let old = if args.run_dir.is_some() { None } else { old };
@@ -64,7 +75,10 @@ impl Begun {
             let chosen = chosen.transpose()?;
             let directory = match reopened {
                 Some(directory) => directory,
-                None => RunDir::create(args.run_dir.as_deref(), &graph.name)?,
+                None if job.is_alone() || linked.is_some() => {
+                    RunDir::create(args.run_dir.as_deref(), &graph.name)?
+                }
+                None => RunDir::create_part(args.run_dir.as_deref(), job.of.rank)?,
             };
             anyhow::Ok((directory, chosen))
         };
@@ -75,7 +89,10 @@ impl Begun {
                     resources.insert(state);
                     resumed
                 });
-                Ok(Self { directory, outside, resumed, resources })
+                if let Some(linked) = linked {
+                    linked.path_of_rank_0(directory.path())?;
+                }
+                Ok(Self { directory, outside, resumed, resources, job })
             }
             Err(error) => {
                 outside.into_iter().for_each(Outside::discard);
@@ -84,24 +101,60 @@ impl Begun {
         }
     }
 
+    /// What a rank other than the first takes and reads. Rank 0 has the directory of the run and writes the checkpoints.
+    fn beside(
+        args: &RunArgs,
+        graph: &mut ResolvedGraph,
+        registry: &Registry,
+        job: Job,
+        linked: &Linked,
+    ) -> anyhow::Result<Self> {
+        let run_dir = linked.path_of_rank_0(Path::new(""))?;
+        let place = args.resume.as_deref().map(|wanted| resume::locate(wanted, graph)).transpose()?;
+        let chosen = place.map(|place| choose(args, graph, registry, &place, None, None)).transpose()?;
+        let directory = RunDir::create_beside(&run_dir, job.of.rank)?;
+        let resources = Arc::<Resources>::default();
+        let resumed = chosen.map(|(state, resumed)| {
+            resources.insert(state);
+            resumed
+        });
+        Ok(Self { directory, outside: None, resumed, resources, job })
+    }
+
     pub(super) fn build(
         &self,
         args: &RunArgs,
         graph: &ResolvedGraph,
         registry: &Registry,
-    ) -> anyhow::Result<(Arc<Journal>, StopToken, Pipeline)> {
+        linked: Option<&Linked>,
+    ) -> anyhow::Result<(Arc<Journal>, StopToken, Pipeline, Option<Watch>)> {
         let resolved = graph::render(graph);
         let log = self.directory.path().join(LOG);
-        let journal = Arc::new(Journal::create(log, shown(args), args.metrics.is_some())?);
+        let speaks = linked.is_none_or(|linked| linked.rank() == 0);
+        let shown = if speaks { shown(args) } else { Level::Warning };
+        let journal = Arc::new(Journal::create(log, shown, args.metrics.is_some())?);
         let stop = StopToken::new();
         let live = self.directory.path().join(serve::LIVE);
         signals::listen(&stop, &journal, signals::Ending::of(graph, registry), live)
             .context("cannot listen for Ctrl-C")?;
+        let watch = linked.map(|linked| linked.watch(&stop, &journal)).transpose()?;
+        match linked {
+            Some(linked) => {
+                self.resources.insert(linked.ranks(graph));
+                linked.stops_with(&stop);
+            }
+            None if self.job.is_alone() => {}
+            None => self.resources.insert(self.job.ranks()),
+        }
         let options = RunOptions {
+            rank: self.job.of.rank,
+            ranks: self.job.of.size,
             run_dir: Some(self.directory.path().to_owned()),
             resolved_text: Arc::from(resolved.as_str()),
             observer: journal.clone(),
             stop: stop.clone(),
+            // A stage that waits for a rank that has ended would wait for ever.
+            patience: linked.map(|_| PATIENCE),
             resources: self.resources.clone(),
             trace: args.trace.as_ref().map(|_| TraceLimits::default()),
             ..RunOptions::default()
@@ -109,13 +162,20 @@ impl Begun {
         let pipeline = Pipeline::build(graph, registry, &options)?;
         self.directory.write_graph(&resolved)?;
         self.tell(graph, &journal)?;
-        Ok((journal, stop, pipeline))
+        if let Some(watch) = &watch {
+            let monitor = pipeline.monitor();
+            watch.steps_from(move || monitor.result("steps").unwrap_or_default() as u64);
+        }
+        Ok((journal, stop, pipeline, watch))
     }
 
     /// Reports, at the beginning of the run, where it writes and from what it is resumed. Takes damaged checkpoints out
     /// of its way.
     fn tell(&self, graph: &ResolvedGraph, journal: &Journal) -> Result<(), Failure> {
         journal.note(Level::Info, &format!("run directory {}", self.directory.path().display()));
+        if !self.job.is_alone() {
+            journal.note(Level::Info, &self.job.told());
+        }
         if self.directory.is_unlocked() || self.outside.as_ref().is_some_and(Outside::is_unlocked) {
             let text = "this file system has no locks: nothing keeps a second run out of this directory";
             journal.note(Level::Warning, text);

@@ -17,6 +17,8 @@ use crate::serve::LIVE;
 
 /// The directory in which run directories are made if the user names none.
 pub(crate) const RUNS: &str = "runs";
+/// The folder of a run directory that holds the directories of ranks which exchange nothing.
+pub(crate) const RANKS: &str = "ranks";
 /// The file with the graph as it runs.
 pub(crate) const GRAPH: &str = "graph.resolved.toml";
 /// The file with every message of the run.
@@ -51,6 +53,60 @@ impl RunDir {
             Some(path) => Self::create_named(path),
             None => Self::create_numbered(Path::new(RUNS), &safe_name(graph_name)),
         }
+    }
+
+    /// Makes the directory `ranks/RANK` in `run_dir`, the directory of rank 0, for what a rank that is linked with the others notes
+    /// down. It may be there from before, where a run is resumed.
+    ///
+    /// # Errors
+    /// `CannotWrite` when the directory cannot be made, or another process holds it.
+    pub(crate) fn create_beside(run_dir: &Path, rank: usize) -> Result<Self, Failure> {
+        let path = part(run_dir, rank);
+        let created = create_all(&path).map_err(|e| cannot_write(&path, &e))?;
+        let lock = Lock::take(&path)?;
+        Ok(Self { path, created, reopened: false, lock })
+    }
+
+    /// Makes the directory `ranks/RANK` in `run_dir`, the directory of all ranks. What a rank left there that did not come to
+    /// its end is removed.
+    ///
+    /// # Errors
+    /// `CannotWrite` when the directory cannot be made, when it holds a part that is whole, or when `run_dir` holds anything
+    /// but the directories of ranks.
+    pub(crate) fn create_part(run_dir: Option<&Path>, rank: usize) -> Result<Self, Failure> {
+        let Some(run_dir) = run_dir else { return Err(Failure::internal("a rank without a run directory")) };
+        check_holds_only(run_dir, &[LOCK, RANKS])?;
+        let path = part(run_dir, rank);
+        let created = create_all(&path).map_err(|e| cannot_write(&path, &e))?;
+        let lock = Lock::take(&path)?;
+        let directory = Self { path, created, reopened: false, lock };
+        directory.clear()?;
+        Ok(directory)
+    }
+
+    /// Removes what an earlier run left in the directory of a rank, unless it came to its end.
+    fn clear(&self) -> Result<(), Failure> {
+        let shown = self.path.display();
+        let results = files::read_to_string(&self.path.join(RESULTS)).unwrap_or_default();
+        let results = serde_json::from_str::<serde_json::Value>(&results).unwrap_or_default();
+        if results["status"] == "ok" {
+            return Err(Failure::cannot_write(format!(
+                "{shown} holds the part of a run that is done; name a new run directory, or merge its parts"
+            )));
+        }
+        if !self.path.join(LOG).is_file() {
+            // No run has been here.
+            return check_holds_only(&self.path, &[LOCK]);
+        }
+        for path in files::list(&self.path).map_err(|e| cannot_write(&self.path, &e))? {
+            if path.file_name().is_some_and(|name| name == LOCK) {
+                continue;
+            }
+            let is_directory = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+            let removed = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|e| cannot_write(&path, &e))?;
+        }
+        Ok(())
     }
 
     /// Takes the directory of an earlier run, to resume that run in it. Half a line that a killed process left at the
@@ -177,6 +233,29 @@ fn numbered(parent: &Path, name: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The directory of a rank in the directory of all ranks.
+pub(crate) fn part(run_dir: &Path, rank: usize) -> PathBuf {
+    run_dir.join(RANKS).join(format!("{rank:04}"))
+}
+
+/// Refuses a directory with anything in it except what has one of these names. It need not be there.
+fn check_holds_only(path: &Path, names: &[&str]) -> Result<(), Failure> {
+    let entries = match files::list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| cannot_write(path, &e))?,
+    };
+    let is_known =
+        |entry: &PathBuf| names.iter().any(|name| entry.file_name().is_some_and(|found| found == *name));
+    match entries.iter().find(|entry| !is_known(entry)) {
+        None => Ok(()),
+        Some(entry) => Err(Failure::cannot_write(format!(
+            "the run directory {} holds something else than the parts of ranks, {}; name a new or empty directory",
+            path.display(),
+            entry.display()
+        ))),
+    }
 }
 
 /// Refuses a directory with anything in it except a lock that nobody holds.

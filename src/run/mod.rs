@@ -28,6 +28,7 @@ use framewise_pipeline::stage::context::Level;
 use framewise_pipeline::{Failure, Registry, StopToken};
 
 use crate::cli::{Format, RunArgs};
+use crate::job::{self, Job, Linked, Rank, Watch};
 use crate::observe::journal::Journal;
 use crate::observe::{Dashboard, Style};
 use crate::problems::Problems;
@@ -37,11 +38,11 @@ use begun::Begun;
 pub(crate) use checkpoints::CHECKPOINTS;
 use checkpoints::Outside;
 use directory::RunDir;
-pub(crate) use directory::{GRAPH, LOG, METRICS, RESULTS, RUNS, STAGES};
-pub(crate) use lock::is_locked;
+pub(crate) use directory::{GRAPH, LOG, METRICS, RANKS, RESULTS, RUNS, STAGES, part};
+pub(crate) use lock::{Lock, is_locked};
 use refusal::Refusal;
-use result::RunResult;
-use summary::Ended;
+pub(crate) use result::RunResult;
+pub(crate) use summary::Ended;
 use trace_file::TraceFile;
 
 /// Runs a graph. The exit code is that of its first error.
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<u8> {
             if let Some(error) = refusal.untold {
                 terminal::error(&error);
             }
+            job::end_all(refusal.exit_code);
             Ok(refusal.exit_code)
         }
     }
@@ -79,6 +81,12 @@ struct Prepared {
     shares_stdout: bool,
     /// The server at which the run is watched.
     server: Option<serve::Server>,
+    /// The number of this process, if it is one of several.
+    ranks: Option<Rank>,
+    /// The link to the others, if there is one.
+    linked: Option<Linked>,
+    /// The watch over the others.
+    watch: Option<Watch>,
 }
 
 fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
@@ -100,7 +108,14 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
     let shares_stdout = outputs::share_standard_output(args, &loaded.graph, registry).map_err(refuse)?;
     let bound = args.metrics.as_deref().map(|address| serve::bind(address, args.metrics_allow_remote));
     let bound = bound.transpose().map_err(refuse)?;
-    let begun = Begun::new(args, &mut loaded.graph, registry).map_err(refuse)?;
+    let job = Job::find(args.rank, &|name| std::env::var_os(name)).map_err(refuse)?;
+    let linked = if args.rank.is_none() { job::link(&job).map_err(|e| refuse(e.into()))? } else { None };
+    job::check(&job, linked.as_ref(), args, &loaded.graph, registry).map_err(refuse)?;
+    if let Some(linked) = &linked {
+        linked.agree(&mut loaded.graph, args.resume.as_deref()).map_err(|e| refuse(e.into()))?;
+    }
+    let ranks = (!job.is_alone()).then_some(job.of);
+    let begun = Begun::new(args, &mut loaded.graph, registry, job, linked.as_ref()).map_err(refuse)?;
     let checked = outputs::check(args, &loaded.graph, registry, begun.directory.path());
     let trace = match checked.and_then(|()| args.trace.as_deref().map(TraceFile::open).transpose()) {
         Ok(trace) => trace,
@@ -119,12 +134,14 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
     }
     graphs::tell(&outside.found);
     let graph = loaded.graph;
-    let built = begun.build(args, &graph, registry).and_then(|(journal, stop, pipeline)| {
-        let server = bound.map(|bound| watched(bound, &graph, &pipeline, &journal, begun.directory.path()));
-        Ok((journal, stop, pipeline, server.transpose()?))
-    });
+    let built =
+        begun.build(args, &graph, registry, linked.as_ref()).and_then(|(journal, stop, pipeline, watch)| {
+            let server =
+                bound.map(|bound| watched(bound, &graph, &pipeline, &journal, begun.directory.path()));
+            Ok((journal, stop, pipeline, watch, server.transpose()?))
+        });
     match built {
-        Ok((journal, stop, pipeline, server)) => {
+        Ok((journal, stop, pipeline, watch, server)) => {
             let resumed = begun.resumed.as_ref().map(|resumed| resumed.step);
             let Begun { directory, outside, .. } = begun;
             Ok(Prepared {
@@ -138,6 +155,9 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
                 trace,
                 shares_stdout,
                 server,
+                ranks,
+                linked,
+                watch,
             })
         }
         Err(error) => {
@@ -178,15 +198,21 @@ impl Prepared {
             trace,
             shares_stdout,
             server,
+            ranks,
+            linked,
+            watch,
         } = self;
+        let speaks = linked.as_ref().is_none_or(|linked| linked.rank() == 0);
         let style = match () {
-            () if args.quiet || args.no_progress => Style::Off,
+            () if args.quiet || args.no_progress || !speaks => Style::Off,
             () if terminal::stderr_is_terminal() => Style::Bars,
             () => Style::Lines,
         };
         let dashboard = Dashboard::start(pipeline.monitor(), &graph.name, &journal, style);
         journal.begin();
+        let alarm = watch.as_ref().map(|watch| watch.alarm(&stop));
         let outcome = pipeline.run();
+        drop(alarm);
         dashboard.finish();
         drop(server);
         // From here on the program ends by itself, so another Ctrl-C may end it at once.
@@ -195,7 +221,7 @@ impl Prepared {
 
         let exit_code = exit_code(&outcome.status);
         let kept = checkpoints::kept(&graph, directory.path());
-        let result = RunResult::of(&graph.name, directory.path(), &outcome, &kept);
+        let result = RunResult::of(&graph.name, directory.path(), &outcome, &kept).of_rank(ranks);
         // A run that trains, wrote a checkpoint and did not reach its end can be resumed.
         let is_whole = matches!(outcome.status, Status::Done);
         let trains = graph.stages.iter().any(|stage| stage.type_name == "optimizer");
@@ -213,7 +239,9 @@ impl Prepared {
             }
         };
         let unwritten = keep::write(&directory, &result, &outcome, trains);
-        let printed = if shares_stdout {
+        let printed = if !speaks {
+            Ok(())
+        } else if shares_stdout {
             terminal::say(text.trim_end_matches('\n'));
             Ok(())
         } else {
@@ -239,6 +267,12 @@ impl Prepared {
         // The directories stay locked until the process is gone, because a thread that hung in a stalled run may still
         // write.
         std::mem::forget((outside, directory));
+        if let Some(watch) = watch {
+            watch.bye();
+        }
+        if let Some(linked) = linked {
+            linked.end(exit_code, matches!(outcome.status, Status::Failed(_)));
+        }
         printed?;
         match traced {
             // The first error of a run is the one that its exit code tells.

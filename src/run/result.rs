@@ -11,6 +11,7 @@ use framewise_stages::store::Entry;
 use serde::Serialize;
 
 use super::checkpoints::Kept;
+use crate::job::Rank;
 use crate::observe::view::{self, LimitView, StageView};
 use crate::problems::Problems;
 use crate::text;
@@ -22,6 +23,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct RunResult {
     pub(crate) graph: String,
     pub(crate) run_dir: Option<String>,
+    /// The number of the process and how many there are, if it is one of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rank: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ranks: Option<usize>,
     /// `ok`, `interrupted` or `failed`.
     pub(crate) status: &'static str,
     pub(crate) steps: u64,
@@ -117,6 +123,8 @@ impl RunResult {
         Self {
             graph: graph.to_owned(),
             run_dir: Some(run_dir.display().to_string()),
+            rank: None,
+            ranks: None,
             status,
             steps: whole(steps),
             examples: whole(examples),
@@ -130,12 +138,20 @@ impl RunResult {
         }
     }
 
-    /// The result of a run that could not begin.
-    pub(crate) fn not_started(graph: &str, error: RunFailure) -> Self {
+    /// The result of what one of several processes did.
+    pub(crate) fn of_rank(mut self, of: Option<Rank>) -> Self {
+        (self.rank, self.ranks) = (of.map(|of| of.rank), of.map(|of| of.size));
+        self
+    }
+
+    /// The result of a run that came to its end, of which nothing else is known yet.
+    pub(crate) fn done() -> Self {
         Self {
-            graph: graph.to_owned(),
+            graph: String::new(),
             run_dir: None,
-            status: "failed",
+            rank: None,
+            ranks: None,
+            status: "ok",
             steps: 0,
             examples: 0,
             wall_seconds: 0.0,
@@ -144,8 +160,13 @@ impl RunResult {
             bottleneck: None,
             checkpoints: Checkpoints::default(),
             framewise: VERSION,
-            error: Some(error),
+            error: None,
         }
+    }
+
+    /// The result of a run that could not begin.
+    pub(crate) fn not_started(graph: &str, error: RunFailure) -> Self {
+        Self { graph: graph.to_owned(), status: "failed", error: Some(error), ..Self::done() }
     }
 
     /// The result as one JSON object with the end of its line. Floats keep every digit. NaN and infinities are null.
@@ -184,6 +205,8 @@ pub(crate) mod tests {
         RunResult {
             graph: "g".into(),
             run_dir: Some("runs/g-1".into()),
+            rank: None,
+            ranks: None,
             status: "ok",
             steps: 3,
             examples: 1234,

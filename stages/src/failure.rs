@@ -7,6 +7,7 @@ use framewise_pipeline::{ErrorKind, Failure};
 
 use crate::collective::CollectiveError;
 use crate::io::WriteError;
+use crate::ranks::LinkError;
 use crate::store::StoreError;
 
 /// The failure of a computation on a device. When memory runs out, candle's own message says so.
@@ -20,6 +21,17 @@ pub(crate) fn collective_failure(what: &str, error: &CollectiveError) -> Failure
     let kind = match error {
         CollectiveError::Missing { .. } => ErrorKind::Stalled,
         _ => ErrorKind::Internal,
+    };
+    Failure::new(kind, format!("{what}: {error}"))
+}
+
+/// The failure of exchanging messages between ranks. Where ranks do not do the same work, the kind is
+/// [`ErrorKind::Config`] (exit code 78). Otherwise another rank is missed, and it is [`ErrorKind::Unavailable`] (exit code
+/// 69).
+pub(crate) fn link_failure(what: &str, error: &LinkError) -> Failure {
+    let kind = match error {
+        LinkError::Length { .. } => ErrorKind::Config,
+        _ => ErrorKind::Unavailable,
     };
     Failure::new(kind, format!("{what}: {error}"))
 }

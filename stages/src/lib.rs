@@ -3,7 +3,7 @@
 //! Each stage is one file, which holds the stage's configuration keys, its ports and its loop. [`registry`] is the
 //! table of all stages and is kept by hand. Stages lie in folders by what they do, and no stage imports another. What
 //! several stages need lies below them. What a stage computes lies in modules that know nothing of stages: [`model`],
-//! [`collective`], [`optim`], [`score`], [`store`], [`tfrecord`], [`synthetic`] and [`import`].
+//! [`collective`], [`ranks`], [`optim`], [`score`], [`store`], [`tfrecord`], [`synthetic`] and [`import`].
 
 pub mod collective;
 pub mod device;
@@ -13,6 +13,7 @@ pub mod model;
 pub mod optim;
 pub mod payload;
 pub mod random;
+pub mod ranks;
 pub mod score;
 pub mod store;
 pub mod synthetic;
@@ -39,6 +40,7 @@ pub use model_kit::scoring::lower_is_better;
 pub use model_kit::weights_file::InjectedWeights;
 pub use payload::Measured;
 pub use registry::registry;
+pub use run_state::parts::{Merged, merge as merge_parts};
 pub use run_state::resume::{Cursor, RejectedRecords, Resume};
 pub use sinks::tap::{Seen, TAP, Tapped, described, mark_in_words, tapped};
 pub use training::eigenvalues::apply as apply_eigenvalues;

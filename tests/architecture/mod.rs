@@ -17,7 +17,7 @@ const PIPELINE: Floors<'_> = &[&["edge"], &["stage"], &["graph"], &["engine"], &
 
 /// The folders and files of `stages`, the lowest floor first.
 const STAGES: Floors<'_> = &[
-    &["kernels", "random", "io", "yt8m", "words"],
+    &["kernels", "random", "io", "yt8m", "words", "ranks"],
     &["model", "collective"],
     &["optim", "score", "store", "import"],
     &["payload", "device", "failure"],

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::error::Failure;
+
 /// A token that all stages of a run share and that stops them. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct StopToken {
@@ -26,6 +28,8 @@ struct Shared {
     keep_going: Mutex<Option<Sender<()>>>,
     is_tripped: AtomicBool,
     finish_requested: AtomicBool,
+    /// The failure of something outside the run, because of which it was stopped.
+    failure: Mutex<Option<Failure>>,
     children: Mutex<Vec<Weak<Shared>>>,
 }
 
@@ -61,6 +65,7 @@ impl StopToken {
             keep_going: Mutex::new(Some(going)),
             is_tripped: AtomicBool::new(false),
             finish_requested: AtomicBool::new(false),
+            failure: Mutex::default(),
             children: Mutex::new(Vec::new()),
         };
         Self { shared: Arc::new(shared), tripped, finishing }
@@ -88,6 +93,18 @@ impl StopToken {
     /// Stops the run at once. Returns whether this call was the first.
     pub fn trip(&self) -> bool {
         self.shared.trip()
+    }
+
+    /// Stops the run at once because of the failure of something outside, such as another process that it needs. The run then
+    /// ends as if a stage had failed. The first failure counts.
+    pub fn fail(&self, failure: Failure) {
+        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        self.trip();
+    }
+
+    /// Takes the failure that [`StopToken::fail`] was told of.
+    pub(crate) fn take_failure(&self) -> Option<Failure> {
+        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the run is being stopped.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::totals::Earlier;
 use super::trace::TraceLimits;
@@ -32,6 +33,9 @@ pub struct RunOptions {
     /// What earlier runs of the same graph came to, where a graph is run again and again. The totals that are published
     /// count on from it.
     pub earlier: Arc<Earlier>,
+    /// The time that stages have to end when the run is stopped. A stage that takes longer is left behind, as one that hangs is
+    /// after a stall. With `None` the run waits for all of them.
+    pub patience: Option<Duration>,
     /// The most that the trace of the run holds. With `None` the run is not traced.
     pub trace: Option<TraceLimits>,
 }
@@ -48,6 +52,7 @@ impl Default for RunOptions {
             stop: StopToken::new(),
             inside: None,
             earlier: Arc::default(),
+            patience: None,
             trace: None,
         }
     }

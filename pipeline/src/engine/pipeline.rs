@@ -28,6 +28,7 @@ pub struct Pipeline {
     stop: StopToken,
     results: Arc<Results>,
     stall_timeout: Option<Duration>,
+    patience: Option<Duration>,
     inside: Option<Arc<StageMeter>>,
     observer: Arc<dyn Observer>,
 }
@@ -57,6 +58,7 @@ impl Pipeline {
             stop: options.stop.clone(),
             results,
             stall_timeout: graph.stall_timeout,
+            patience: options.patience,
             inside: options.inside.clone(),
             observer: options.observer.clone(),
         })
@@ -72,7 +74,7 @@ impl Pipeline {
     /// The method returns when every thread has ended. Only after a stall it does not wait for the threads that hang:
     /// those keep what they hold until the process ends.
     pub fn run(self) -> Outcome {
-        let Self { workers, monitor, stop, results, stall_timeout, inside, observer } = self;
+        let Self { workers, monitor, stop, results, stall_timeout, patience, inside, observer } = self;
         let errors = FirstError::default();
         let (all_done, done) = crossbeam_channel::bounded::<()>(0);
         let (stalls, stalled) = crossbeam_channel::bounded(1);
@@ -85,6 +87,7 @@ impl Pipeline {
             stop: stop.clone(),
             errors: errors.clone(),
             stalls,
+            patience,
         };
         let sampler = thread::Builder::new().name("sampler".into()).spawn(move || sampler.run(&done));
         let started = start(workers, &monitor, &stop, &errors);
@@ -95,7 +98,8 @@ impl Pipeline {
             let _ = sampler.join();
         }
         let wall_seconds = monitor.finish();
-        let status = match errors.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let outside = stop.take_failure().map(|failure| RunError { stage: String::new(), failure });
+        let status = match outside.or(errors.lock().unwrap_or_else(PoisonError::into_inner).take()) {
             Some(error) => Status::Failed(error),
             None if stop.is_tripped() => Status::Stopped,
             None if stop.finish_requested() => Status::FinishedEarly,

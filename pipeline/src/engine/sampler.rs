@@ -43,6 +43,8 @@ pub(crate) struct Sampler {
     pub(crate) errors: FirstError,
     /// Tells the run that threads may hang, and how long they have left to end.
     pub(crate) stalls: Sender<Duration>,
+    /// The time that threads have to end when the run is stopped.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Sampler {
@@ -66,6 +68,10 @@ impl Sampler {
             // A source that hangs in the system, for example, has nobody left to read for.
             self.stop.trip();
             let _ = self.stalls.try_send(GRACE.0);
+        }
+        if let Some(patience) = self.patience.filter(|_| self.stop.is_tripped()) {
+            // The channel holds one message, and the first is the one that counts.
+            let _ = self.stalls.try_send(patience);
         }
         if let Some(outer) = &self.inside
             && (found == Tick::Moved || self.watchdog.still_watches())

@@ -8,6 +8,7 @@
 //! - [`compare`], [`render`] and the drawings work on a resolved graph.
 
 mod compare;
+mod divides;
 mod draw;
 mod estimate;
 mod load;
@@ -20,6 +21,7 @@ mod resolved;
 mod survey;
 
 pub use compare::{Change, compare};
+pub use divides::undivided;
 pub use draw::{dot, mermaid, svg};
 pub use estimate::GraphEstimate;
 pub use load::{load, load_from, load_inner, load_str};

@@ -84,6 +84,19 @@ pub trait Component: Send + Sync {
         false
     }
 
+    /// Whether a stage with these settings may run on several ranks of which each reads a part of the records. What the
+    /// parts give, put together in the order of the ranks, must then be what one process gives: a stage with outputs
+    /// treats each item by itself, and a sink has its results merged.
+    ///
+    /// # Errors
+    /// The reason why the stage may not, in words that follow the stage's name. A stage type that does not say is refused.
+    fn divides(&self, _site: &Site<'_>) -> Result<(), String> {
+        Err(format!(
+            "stages of type `{}` do not say that they may run on parts of the records",
+            self.type_name()
+        ))
+    }
+
     /// Builds the stage and takes its ports from `wiring`.
     ///
     /// # Errors

@@ -71,6 +71,15 @@ pub trait StageType: 'static {
         false
     }
 
+    /// Whether a stage with this configuration may run on several ranks of which each reads a part of the records: see
+    /// [`Component::divides`].
+    ///
+    /// # Errors
+    /// The reason why it may not, in words that follow the stage's name.
+    fn divides(_config: &Self::Config, _site: &Site<'_>) -> Result<(), String> {
+        Err(unsaid(Self::NAME))
+    }
+
     /// Builds the stage and takes its ports from `wiring`.
     ///
     /// # Errors
@@ -182,11 +191,25 @@ pub trait TransformType: Transform + Sized + 'static {
         None
     }
 
+    /// Whether a stage with this configuration may run on several ranks of which each reads a part of the records: see
+    /// [`Component::divides`].
+    ///
+    /// # Errors
+    /// The reason why it may not, in words that follow the stage's name.
+    fn divides(_config: &Self::Config, _site: &Site<'_>) -> Result<(), String> {
+        Err(unsaid(Self::NAME))
+    }
+
     /// Makes the transform.
     ///
     /// # Errors
     /// A failure that shows only when the stage is built, such as a missing file or device.
     fn new(config: Self::Config, context: &StageContext) -> Result<Self, Failure>;
+}
+
+/// The reason why a stage of a type that does not say so may not run on a part of the records.
+fn unsaid(type_name: &str) -> String {
+    format!("stages of type `{type_name}` do not say that they may run on parts of the records")
 }
 
 impl<T: TransformType> StageType for T {
@@ -221,6 +244,10 @@ impl<T: TransformType> StageType for T {
 
     fn estimate(config: &T::Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         T::estimate(config, site, flows)
+    }
+
+    fn divides(config: &T::Config, site: &Site<'_>) -> Result<(), String> {
+        T::divides(config, site)
     }
 
     fn build(
@@ -293,6 +320,10 @@ impl<S: StageType> Component for Typed<S> {
 
     fn finishes_on_request(&self, settings: &Settings) -> bool {
         S::finishes_on_request(&settings.parse_or_default())
+    }
+
+    fn divides(&self, site: &Site<'_>) -> Result<(), String> {
+        S::divides(&site.settings.parse_or_default(), site)
     }
 
     fn build(

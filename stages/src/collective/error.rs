@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ranks::LinkError;
+
 /// A member of a group, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -41,6 +43,14 @@ pub enum CollectiveError {
         member: Peer,
         /// What that member called.
         called: &'static str,
+    },
+    /// The ranks could not exchange what they had to.
+    #[error("{operation}: {source}")]
+    Link {
+        /// The operation.
+        operation: &'static str,
+        /// The reason.
+        source: LinkError,
     },
     /// The tensors do not fit, or a device failed.
     #[error(transparent)]

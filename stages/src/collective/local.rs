@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 
 use super::communicator::{Communicator, ShardTensors};
-use super::cut::Cut;
+use super::cut::{Cut, Span};
 use super::error::{CollectiveError, Peer};
-use super::sum::{fetch, slice_of_sum};
+use super::sum::{Addend, ShardSlice, fetch, slice_of_sum};
 
 /// The time that a member waits for the others. They do the same work on slices of the same size, so even a machine with
 /// much else to do lets them come within a small part of it.
@@ -29,11 +29,15 @@ pub struct Local {
 
 /// What a member brings to an operation.
 #[derive(Clone, Debug)]
-enum Brought {
+pub(super) enum Brought {
     Shards(Vec<ShardTensors>),
     Replica(Vec<Tensor>),
     Tensors(Vec<Tensor>),
     Numbers(Vec<f64>),
+    /// What other ranks have sent for the slice of each member.
+    Slices(Vec<Vec<ShardSlice>>),
+    /// Parts of whole tensors that other ranks have sent, one for each of these spans.
+    Parts(Vec<(Span, Tensor)>),
     Nothing,
 }
 
@@ -47,7 +51,7 @@ struct Meeting {
 }
 
 /// What the members brought to one operation, by rank.
-type Round = Arc<Vec<(&'static str, Brought)>>;
+pub(super) type Round = Arc<Vec<(&'static str, Brought)>>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -91,7 +95,12 @@ impl Local {
         Self { rank: 0, device: device.clone(), meeting: Arc::new(meeting), received: AtomicU64::new(0) }
     }
 
-    fn count(&self, elements: usize, of: Option<&Tensor>) {
+    /// The device of this member.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(super) fn count(&self, elements: usize, of: Option<&Tensor>) {
         let size = of.map_or(0, |tensor| tensor.dtype().size_in_bytes());
         self.received.fetch_add((elements * size) as u64, Ordering::Relaxed);
     }
@@ -105,8 +114,35 @@ impl Local {
         Err(candle_core::Error::msg(format!("a cut into {slices} slices for {members} members")).into())
     }
 
+    /// Takes slice `slice` of another member's replica into this one, unless the two are one.
+    pub(super) fn take_slice(
+        &self,
+        cut: &Cut,
+        slice: usize,
+        theirs: &[Tensor],
+        replica: &[Tensor],
+    ) -> Result<(), CollectiveError> {
+        if theirs.len() != cut.shapes().len() || replica.len() != theirs.len() {
+            let (found, expected) = (theirs.len(), cut.shapes().len());
+            let text = format!("a replica of {found} tensors where there are {expected}");
+            return Err(candle_core::Error::msg(text).into());
+        }
+        self.count(cut.elements(slice), theirs.first());
+        for span in cut.spans(slice) {
+            let (source, target) = (&theirs[span.tensor], &replica[span.tensor]);
+            if source.id() != target.id() {
+                let part = fetch(span, source, &self.device)?.flatten_all()?;
+                // On one device the part lies in the other member's replica, which candle would lock for reading while it
+                // waits to write into this one. Two members that read from each other would wait for ever.
+                let part = if source.device().same_device(&self.device) { part.copy()? } else { part };
+                target.flatten_all()?.slice_set(&part, 0, span.elements.start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for all members and returns what each brought, by rank.
-    fn meet(&self, operation: &'static str, brought: Brought) -> Result<Round, CollectiveError> {
+    pub(super) fn meet(&self, operation: &'static str, brought: Brought) -> Result<Round, CollectiveError> {
         let round = self.meeting.meet(self.rank, operation, brought)?;
         for (rank, (called, _)) in round.iter().enumerate() {
             if *called != operation {
@@ -184,16 +220,16 @@ impl Communicator for Local {
     ) -> Result<Vec<Tensor>, CollectiveError> {
         self.check(cut)?;
         let round = self.meet("reduce_scatter_in_order", Brought::Shards(shards.to_vec()))?;
-        let mut all: Vec<&ShardTensors> = Vec::new();
+        let mut all: Vec<Addend<'_>> = Vec::new();
         for (rank, (_, brought)) in round.iter().enumerate() {
             let Brought::Shards(shards) = brought else { continue };
-            all.extend(shards);
+            all.extend(shards.iter().map(Addend::Whole));
             if rank != self.rank {
                 let elements = shards.len() * cut.elements(self.rank);
                 self.count(elements, shards.first().and_then(|shard| shard.tensors.first()));
             }
         }
-        all.sort_by_key(|shard| shard.shard);
+        all.sort_by_key(Addend::shard);
         // What the others brought are values that nobody changes, so no one need wait until it was read.
         Ok(slice_of_sum(cut, self.rank, &all, &self.device)?)
     }
@@ -206,22 +242,7 @@ impl Communicator for Local {
             if rank == self.rank {
                 continue;
             }
-            if theirs.len() != cut.shapes().len() || replica.len() != theirs.len() {
-                let (found, expected) = (theirs.len(), cut.shapes().len());
-                let text = format!("a replica of {found} tensors where there are {expected}");
-                return Err(candle_core::Error::msg(text).into());
-            }
-            self.count(cut.elements(rank), theirs.first());
-            for span in cut.spans(rank) {
-                let (source, target) = (&theirs[span.tensor], &replica[span.tensor]);
-                if source.id() != target.id() {
-                    let part = fetch(span, source, &self.device)?.flatten_all()?;
-                    // On one device the part lies in the other member's replica, which candle would lock for reading while
-                    // it waits to write into this one. Two members that read from each other would wait for ever.
-                    let part = if source.device().same_device(&self.device) { part.copy()? } else { part };
-                    target.flatten_all()?.slice_set(&part, 0, span.elements.start)?;
-                }
-            }
+            self.take_slice(cut, rank, theirs, replica)?;
         }
         // No member may go on to write into its replica while another one still reads it.
         self.meet("all_gather", Brought::Nothing).map(|_| ())

@@ -7,10 +7,13 @@
 mod communicator;
 mod cut;
 mod error;
+mod gather;
 mod local;
 mod sliced;
+mod spread;
 mod sum;
 mod team;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,8 @@ mod tests;
 pub use communicator::{Communicator, ShardTensors};
 pub use cut::{Cut, PIECE, Span};
 pub use error::{CollectiveError, Peer};
+pub use gather::gather_slices;
 pub use local::{LIMIT, Local};
 pub use sliced::Sliced;
 pub use team::{Member, Team};
+pub(crate) use wire::{describe, described, from_bytes, to_bytes};

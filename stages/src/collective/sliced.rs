@@ -11,7 +11,9 @@ use super::cut::Cut;
 pub struct Sliced {
     /// The cut.
     pub cut: Arc<Cut>,
-    /// The slices, with one tensor for each span. A whole tensor has its shape, and a part of one is flat.
+    /// The index of the first slice of this process. The others before and behind are in other processes.
+    pub first: usize,
+    /// The slices of this process, with one tensor for each span. A whole tensor has its shape, and a part of one is flat.
     pub slices: Vec<Vec<Tensor>>,
 }
 
@@ -19,7 +21,7 @@ impl Sliced {
     /// These tensors as one slice, without a copy.
     pub fn whole(tensors: Vec<Tensor>) -> Self {
         let cut = Cut::new(tensors.iter().map(|tensor| tensor.shape().clone()), 1);
-        Self { cut: Arc::new(cut), slices: vec![tensors] }
+        Self { cut: Arc::new(cut), first: 0, slices: vec![tensors] }
     }
 
     /// The tensor with this index. One that is cut is put together in the memory of the host.
@@ -27,7 +29,7 @@ impl Sliced {
     /// # Errors
     /// There is no such tensor, or a copy fails.
     pub fn tensor(&self, index: usize) -> Result<Tensor> {
-        self.cut.join(index, |slice, span| self.slices.get(slice)?.get(span))
+        self.cut.join(index, |slice, span| self.slices.get(slice.checked_sub(self.first)?)?.get(span))
     }
 
     /// All tensors, as [`Sliced::tensor`] gives them.

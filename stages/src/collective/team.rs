@@ -8,8 +8,10 @@ use candle_core::Device;
 use super::communicator::Communicator;
 use super::error::CollectiveError;
 use super::local::Local;
+use super::spread::Spread;
+use crate::ranks::Channel;
 
-/// The members of a group in this process, by rank.
+/// The members of a group in this process, by rank. Other processes may have further members.
 pub struct Team {
     members: Vec<Member>,
 }
@@ -38,6 +40,34 @@ impl Team {
             Member { device: device.clone(), communicator: Box::new(local), memory }
         });
         Self { members: members.collect() }
+    }
+
+    /// Makes a group whose members are those of [`Team::local`] on every rank of `channel`. Each rank must call it. Within a
+    /// rank, a member waits `limit` for the others.
+    ///
+    /// # Errors
+    /// [`CollectiveError::Link`] if a rank is missed.
+    pub fn spread(
+        devices: &[(String, Device)],
+        limit: Duration,
+        channel: &Channel,
+    ) -> Result<Self, CollectiveError> {
+        let mut team = Self::local(devices, limit);
+        let members = Spread::group(Local::group(devices, limit), channel)?;
+        for (member, spread) in team.members.iter_mut().zip(members) {
+            member.communicator = Box::new(spread);
+        }
+        Ok(team)
+    }
+
+    /// The number of members of all ranks.
+    pub fn size(&self) -> usize {
+        self.members.first().map_or(0, |member| member.communicator.size())
+    }
+
+    /// The number of this process's first member among those of all ranks.
+    pub fn first(&self) -> usize {
+        self.members.first().map_or(0, |member| member.communicator.rank())
     }
 
     /// This team, with each member in a memory of its own, as GPUs have one.

@@ -1,7 +1,8 @@
 //! `evaluate`: runs another graph with the weights of training, every n epochs or steps.
 //!
 //! Laws: the inner graph sees exactly the weights of the state for which it is run. Its numbers leave together with
-//! that state, so that a checkpoint behind this stage knows which measurement belongs to the state. Weights that were
+//! that state, so that a checkpoint behind this stage knows which measurement belongs to the state. Linked ranks divide the
+//! records of the inner graph among them, and all go on with the numbers of rank 0, which has them of all records. Weights that were
 //! measured before the run was interrupted are not measured again. Before a failed evaluation ends the run, the state
 //! is handed to the stages behind this one, and a checkpoint among them writes it.
 
@@ -14,12 +15,15 @@ use framewise_pipeline::prelude::*;
 use framewise_pipeline::{InnerGraph, Observer, Resources, Settings};
 
 use super::inner::{Config, inner_graph, load, refuse_streams};
+use super::together::Together;
 use crate::model_kit::estimates;
 use crate::model_kit::kind::{MODEL, ModelKind};
 use crate::model_kit::scoring;
 use crate::model_kit::weights_file::InjectedWeights;
 use crate::payload::{Handover, Lease, Measured, Row, TrainState, WeightsVersion};
+use crate::ranks::Split;
 use crate::run_state::metrics_log::{Kind, RunLog};
+use crate::run_state::parts::while_waiting;
 use crate::run_state::resume::Resume;
 use crate::words::{count, epoch};
 
@@ -29,6 +33,8 @@ pub(crate) struct Evaluate {
     every_epochs: u64,
     every_steps: u64,
     context: StageContext,
+    /// The ranks that divide the records of the inner graph.
+    together: Option<Together>,
     /// The last state waits here: only the next packet tells whether its epoch ends with it.
     last: Option<TrainState>,
     /// Shows the last state to the stages behind this one.
@@ -143,8 +149,10 @@ impl TransformType for Evaluate {
         if config.is_ever_due() {
             refuse_streams(&graph)?;
         }
+        let together = Together::of(&graph, context)?;
         Ok(Self {
             graph,
+            together,
             every_epochs: config.every_epochs,
             every_steps: config.every_steps,
             context: context.clone(),
@@ -274,6 +282,9 @@ impl Evaluate {
             weights: state.weights.clone(),
             replicas: Vec::new(),
         }));
+        if let Some(together) = &self.together {
+            resources.insert(together.ranks.split_by(Split::Records).within(&self.context.stage));
+        }
         let options = RunOptions {
             run_dir: None,
             rank: self.context.rank,
@@ -294,7 +305,11 @@ impl Evaluate {
             Status::Stopped => return Err(StageError::Stopped),
             Status::Failed(error) => return Err(inner_failure(error).into()),
         }
-        self.record(state, outcome.results)
+        let results = match &self.together {
+            Some(together) => while_waiting(&self.context, || together.of_rank_0(outcome.results))?,
+            None => outcome.results,
+        };
+        self.record(state, results)
     }
 
     fn record(&mut self, state: &mut TrainState, results: BTreeMap<String, f64>) -> Result<(), StageError> {

@@ -10,14 +10,17 @@ use framewise_pipeline::prelude::*;
 
 use crate::model_kit::estimates;
 use crate::model_kit::keys::ModelKeys;
-use crate::model_kit::weights_file::{self, InjectedWeights, WrittenAfter, check_model, read};
+use crate::model_kit::weights_file::{self, InjectedWeights, WrittenAfter, check_model, checksum, read};
 use crate::payload::WeightsVersion;
+use crate::run_state::parts::{Note, Part};
 
 /// The stage type `load_weights`.
 pub(crate) struct LoadWeights;
 
 struct Loading {
     version: WeightsVersion,
+    /// The file of the weights, where a merge compares those of the ranks.
+    compared: Option<(Part, PathBuf)>,
     output: Output<WeightsVersion>,
 }
 
@@ -73,9 +76,16 @@ impl StageType for LoadWeights {
         Some(estimate.counts("parameters", bytes / estimates::FLOAT_BYTES).sends("weights", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let model = config.model.model()?;
-        let version = match context.resources.get::<InjectedWeights>() {
+        let injected = context.resources.get::<InjectedWeights>();
+        let compared =
+            Part::of(context)?.filter(|_| injected.is_none()).map(|part| (part, config.path.clone()));
+        let version = match injected {
             Some(injected) => {
                 check_model(injected.0.weights.model.name(), &*model)?;
                 injected.0.clone()
@@ -87,12 +97,16 @@ impl StageType for LoadWeights {
                 WeightsVersion { version: 0, weights: Arc::new(weights), replicas: Vec::new() }
             }
         };
-        Ok(Box::new(Loading { version, output: wiring.output("weights")? }))
+        Ok(Box::new(Loading { version, compared, output: wiring.output("weights")? }))
     }
 }
 
 impl Stage for Loading {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        if let Some((part, path)) = self.compared {
+            let (file, bytes, crc32c) = checksum(&path)?;
+            part.note(&Note::Weights { file, bytes, crc32c })?;
+        }
         self.output.send(self.version)
     }
 }

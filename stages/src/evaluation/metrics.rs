@@ -1,13 +1,16 @@
 //! `metrics`: Hit@1, PERR, GAP@20, mAP and the loss over all predictions of a run.
 //!
-//! Law: the result does not depend on batching, sharding or the order of arrival.
+//! Laws: the result does not depend on batching, sharding or the order of arrival, and not on the number of ranks that divide
+//! the records. One rank alone has it: rank 0, or a merge where ranks exchange nothing.
 
 use framewise_pipeline::prelude::*;
 
+use crate::failure::link_failure;
 use crate::model_kit::scoring::{add, named, summary};
 use crate::model_kit::weights_file::WrittenAfter;
 use crate::payload::Predictions;
 use crate::run_state::metrics_log::{Kind, RunLog};
+use crate::run_state::parts::{Measurement, Note, Role, while_waiting};
 use crate::words::{count, plural};
 
 /// The stage type `metrics`.
@@ -15,6 +18,7 @@ pub(crate) struct MetricsStage;
 
 struct Measuring {
     top_k: usize,
+    role: Role,
     input: Input<Predictions>,
     context: StageContext,
 }
@@ -47,40 +51,78 @@ impl StageType for MetricsStage {
         Some(Estimate::default().holds("the best scores of all videos", kept))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let input = wiring.input("predictions")?;
-        Ok(Box::new(Measuring { top_k: config.top_k, input, context: context.clone() }))
+        Ok(Box::new(Measuring {
+            top_k: config.top_k,
+            role: Role::of(context)?,
+            input,
+            context: context.clone(),
+        }))
     }
 }
 
 impl Stage for Measuring {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         // The number of classes arrives with the first batch.
-        let mut accumulator = None;
-        let mut unlabelled = 0;
+        let mut own = Measurement::default();
         loop {
             match self.input.recv()? {
                 Packet::Item(batch) => {
-                    unlabelled += batch.labels.iter().filter(|labels| labels.is_empty()).count();
-                    add(&mut accumulator, &batch, self.top_k)?;
+                    own.unlabelled += batch.labels.iter().filter(|labels| labels.is_empty()).count() as u64;
+                    add(&mut own.accumulator, &batch, self.top_k)?;
                 }
                 Packet::Mark(_) => {}
                 Packet::End => break,
             }
         }
-        let Some(accumulator) = accumulator else {
-            return Err(Failure::data("there was no video to measure").into());
-        };
-        let metrics = accumulator.finish();
+        if let Some(all) = self.merged(own)? {
+            self.tell(&all)?;
+        }
+        Ok(())
+    }
+}
+
+impl Measuring {
+    /// The measurement of the videos of all ranks, where this process is to have it.
+    fn merged(&self, own: Measurement) -> Result<Option<Measurement>, Failure> {
+        match &self.role {
+            Role::Alone => Ok(Some(own)),
+            Role::Apart(part) => {
+                part.write(&own.to_bytes())?;
+                let WrittenAfter { step, epoch } = WrittenAfter::in_run(&self.context);
+                part.note(&Note::Measurement { step, epoch })?;
+                Ok(None)
+            }
+            Role::Linked(channel) => {
+                let parts = while_waiting(&self.context, || channel.gather(0, &own.to_bytes()));
+                let parts = parts.map_err(|e| link_failure("gathering what the ranks measured", &e))?;
+                let Some([_, others @ ..]) = parts.as_deref() else { return Ok(None) };
+                let mut all = own;
+                for part in others {
+                    all.merge(part)?;
+                }
+                Ok(Some(all))
+            }
+        }
+    }
+
+    /// Sets the results and logs them.
+    fn tell(&self, all: &Measurement) -> Result<(), Failure> {
+        let metrics = all.metrics()?;
         for (name, value) in named(&metrics) {
             self.context.results.set(name, value);
         }
         let WrittenAfter { step, epoch } = WrittenAfter::in_run(&self.context);
         RunLog::of(&self.context).write(&self.context, Kind::Evaluation, step, epoch, &named(&metrics))?;
         self.context.message(Level::Info, summary(&metrics));
-        if unlabelled > 0 {
-            self.context.results.set("videos_without_labels", unlabelled as f64);
-            let (unlabelled, all) = (count(unlabelled as u64), plural(metrics.videos, "video"));
+        if all.unlabelled > 0 {
+            self.context.results.set("videos_without_labels", all.unlabelled as f64);
+            let (unlabelled, all) = (count(all.unlabelled), plural(metrics.videos, "video"));
             let text = format!("{unlabelled} of {all} have no labels");
             self.context.message(Level::Warning, text);
         }

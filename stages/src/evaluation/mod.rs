@@ -6,4 +6,5 @@ mod inner;
 pub(crate) mod load_weights;
 pub(crate) mod metrics;
 pub(crate) mod predict;
+mod together;
 pub(crate) mod top_k;

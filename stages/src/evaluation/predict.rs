@@ -28,6 +28,10 @@ impl TransformType for Predict {
         Some(estimate.sends("predictions", estimates::one_for_one(flows, "passes", scores)))
     }
 
+    fn divides(_config: &(), _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(_config: (), _context: &StageContext) -> Result<Self, Failure> {
         Ok(Self)
     }

@@ -37,6 +37,10 @@ impl TransformType for TopK {
         Some(estimate.sends("rankings", flows.of("predictions").of_bytes(ranked)))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(config: Config, _context: &StageContext) -> Result<Self, Failure> {
         Ok(Self { k: config.k })
     }

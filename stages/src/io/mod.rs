@@ -20,6 +20,7 @@ pub mod packing;
 pub mod patterns;
 mod place;
 mod room;
+mod scratch;
 mod target;
 
 pub use append::{Appended, append, create_new, cut_half_line};
@@ -30,3 +31,4 @@ pub use input::{Input, Kind, Reader, kind_and_length, open, read, read_at, read_
 pub use list::list;
 pub use output::{Output, Way, create, is_standard_output, way_to};
 pub use room::{Room, bytes_in, missing_directory, room_in};
+pub(crate) use scratch::scratch;

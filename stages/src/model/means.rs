@@ -11,7 +11,9 @@ use super::definition::{BatchMoments, Init, Model, TrainForward, Weights};
 use super::loss as cross_entropy;
 use crate::kernels::backend::Backend;
 use crate::kernels::cpu::linear::linear_of_data;
+use crate::kernels::cpu::matmul::matmul_by_rows;
 use crate::kernels::forms::LossForm;
+use crate::kernels::precision::Precision;
 
 /// The least squared length by which [`InputNorm::L2`] divides, as in `tf.nn.l2_normalize`.
 const LEAST_SQUARE: f64 = 1e-12;
@@ -78,7 +80,8 @@ pub(super) fn check(model: &dyn Model, weights: &Weights) -> Result<()> {
 pub(super) fn linear(x: &Tensor, weight: &Tensor, backend: Backend) -> Result<Tensor> {
     match backend {
         Backend::FusedCpu if weight.is_variable() => linear_of_data(x, weight),
-        _ => x.matmul(&weight.t()?),
+        Backend::FusedCpu => matmul_by_rows(x, &weight.t()?, Precision::F32),
+        Backend::Plain => x.matmul(&weight.t()?),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Law: a tensor that is missing or has another shape is an error that names the tensor and both shapes.
 
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,8 +11,9 @@ use framewise_pipeline::stage::config::{KeyValue as _, Value};
 use framewise_pipeline::{Failure, KeyWord as _, StageContext};
 
 use super::{culprit, not_weights};
-use crate::failure::compute_failure;
+use crate::failure::{compute_failure, read_failure};
 use crate::import::Format;
+use crate::io;
 use crate::model::{Model, Precision, Weights, check_fit};
 use crate::payload::WeightsVersion;
 use crate::store::{self, Export};
@@ -65,6 +67,29 @@ pub(crate) fn read(path: &Path, model: &Arc<dyn Model>, device: &Device) -> Resu
         return Ok(Weights { model, parameters: Vec::new(), buffers: Vec::new() });
     }
     weights_from(path, tensors(path, &**model)?, model, device)
+}
+
+/// The file of the weights at `path`, with its bytes and their CRC-32C.
+///
+/// # Errors
+/// `NotFound` when there is nothing at `path`. `Io` when the file cannot be read to its end.
+pub(crate) fn checksum(path: &Path) -> Result<(PathBuf, u64, u32), Failure> {
+    let file = if path.is_file() { path.to_owned() } else { store::weights_of(path)? };
+    let failed = |e: std::io::Error| read_failure(&file, &e);
+    let mut reader = io::open(&file).map_err(failed)?.reader;
+    let (mut bytes, mut crc) = (0, 0);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok((file, bytes, crc)),
+            Ok(read) => {
+                bytes += read as u64;
+                crc = crc32c::crc32c_append(crc, &piece[..read]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 /// Makes weights for `model` from tensors that were read from `path`.

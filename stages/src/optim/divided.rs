@@ -141,7 +141,10 @@ impl Divided {
             let buffers = buffers.to_vec();
             replicas.push(Arc::new(Weights { model: model.clone(), parameters, buffers }));
         }
-        Ok(Version { replicas, moments: Arc::new(DividedMoments { cut: self.cut.clone(), slices }) })
+        Ok(Version {
+            replicas,
+            moments: Arc::new(DividedMoments { cut: self.cut.clone(), first: self.team.first(), slices }),
+        })
     }
 
     /// Makes the next version, into `memory` if that is given. Its buffers are `buffers`, which lie on the first device.
@@ -184,7 +187,7 @@ impl Divided {
         for (weights, first) in next.iter_mut().zip(self.team.memories()) {
             weights.buffers = std::mem::take(&mut given[first]);
         }
-        let moments = Arc::new(DividedMoments { cut: self.cut.clone(), slices });
+        let moments = Arc::new(DividedMoments { cut: self.cut.clone(), first: self.team.first(), slices });
         Ok((Version { replicas: next.into_iter().map(Arc::new).collect(), moments }, finite))
     }
 
@@ -204,6 +207,9 @@ impl Divided {
         bounds: &mut Option<Bounds>,
     ) -> Result<Option<Version>> {
         // With several members, one of them may fail when another has written its slice.
+        if self.cut.count() > 1 {
+            return Ok(None);
+        }
         let ([weights], [moments], [gradients]) =
             (&*current.replicas, &*current.moments.slices, &*gradients.slices)
         else {
@@ -213,7 +219,7 @@ impl Divided {
         Ok(moments.map(|moments| {
             let (model, parameters) = (weights.model.clone(), weights.parameters.clone());
             let weights = Weights { model, parameters, buffers: buffers.to_vec() };
-            let moments = DividedMoments { cut: self.cut.clone(), slices: vec![moments] };
+            let moments = DividedMoments { cut: self.cut.clone(), first: 0, slices: vec![moments] };
             Version { replicas: vec![Arc::new(weights)], moments: Arc::new(moments) }
         }))
     }

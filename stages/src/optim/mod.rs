@@ -19,5 +19,5 @@ pub use config::{AdamConfig, Clip, EpsilonPlace};
 pub use divided::{Divided, Memory, Version};
 pub use in_place::Bounds;
 pub use moments::{DividedMoments, Moments};
-pub use reduce::{cut, reduce, reduce_scatter};
+pub use reduce::{Among, cut, reduce, reduce_scatter};
 pub use schedule::{Schedule, ScheduleKeys, ScheduleKind};

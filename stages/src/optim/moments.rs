@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::collective::Cut;
+use crate::collective::{CollectiveError, Cut, gather_slices};
 use crate::model::Weights;
+use crate::ranks::Channel;
 
 /// The moments of some parameters, with one tensor of each kind for each, in their order: of all parameters of a model,
 /// or of the spans of a slice.
@@ -53,7 +54,9 @@ impl Moments {
 pub struct DividedMoments {
     /// The cut.
     pub cut: Arc<Cut>,
-    /// The moments of each slice, on the device of the slice.
+    /// The index of the first slice of this process. The others before and behind are in other processes.
+    pub first: usize,
+    /// The moments of each slice of this process, on the device of the slice.
     pub slices: Vec<Moments>,
 }
 
@@ -61,7 +64,7 @@ impl DividedMoments {
     /// These moments of all parameters as one slice, without a copy.
     pub fn whole(moments: Moments) -> Self {
         let cut = Cut::new(moments.first.iter().map(|tensor| tensor.shape().clone()), 1);
-        Self { cut: Arc::new(cut), slices: vec![moments] }
+        Self { cut: Arc::new(cut), first: 0, slices: vec![moments] }
     }
 
     /// The number t of updates made.
@@ -77,10 +80,30 @@ impl DividedMoments {
     pub fn join(&self) -> Result<Moments> {
         let all = |of: fn(&Moments) -> &[Tensor]| {
             let tensors = 0..self.cut.shapes().len();
-            let join = |tensor| self.cut.join(tensor, |slice, span| of(self.slices.get(slice)?).get(span));
+            let join = |tensor| {
+                self.cut.join(tensor, |slice, span| {
+                    of(self.slices.get(slice.checked_sub(self.first)?)?).get(span)
+                })
+            };
             tensors.map(join).collect::<Result<Vec<_>>>()
         };
         Ok(Moments { first: all(|m| &m.first)?, second: all(|m| &m.second)?, updates: self.updates() })
+    }
+
+    /// The moments of the slices of all ranks as one, on rank 0, and `None` on the others. They come to the memory of the host.
+    ///
+    /// # Errors
+    /// A slice lacks a tensor, or a rank is missed.
+    pub fn gather(&self, channel: &Channel) -> std::result::Result<Option<Self>, CollectiveError> {
+        let all = |of: fn(&Moments) -> &[Tensor]| {
+            let slices: Vec<_> = self.slices.iter().map(of).collect();
+            gather_slices(channel, &self.cut, self.first, &slices)
+        };
+        let (first, second) = (all(|moments| &moments.first)?, all(|moments| &moments.second)?);
+        let (Some(first), Some(second)) = (first, second) else { return Ok(None) };
+        let updates = self.updates();
+        let slices = first.into_iter().zip(second).map(|(first, second)| Moments { first, second, updates });
+        Ok(Some(Self { cut: self.cut.clone(), first: 0, slices: slices.collect() }))
     }
 
     /// The tensors of all slices.

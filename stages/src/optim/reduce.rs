@@ -30,7 +30,17 @@ pub fn cut(shards: &[(&Gradients, usize)], slices: usize) -> Cut {
     Cut::new(tensors.iter().map(|tensor| tensor.shape().clone()), slices)
 }
 
-/// The mean of [`reduce`] in slices, one on each device of `team`. `place` says which member holds a shard.
+/// The shards of a step that other processes compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Among {
+    /// The number of shards before those of this process.
+    pub first: usize,
+    /// The number of videos in all shards.
+    pub videos: usize,
+}
+
+/// The mean of [`reduce`] in slices, one on each device of `team`. `place` says which of this process's members holds a shard,
+/// counted from this process's first shard. `among` tells of the shards of other processes; with `None` there are none.
 ///
 /// # Errors
 /// The errors of [`reduce`], or those of a collective operation.
@@ -39,13 +49,18 @@ pub fn reduce_scatter(
     cut: &Arc<Cut>,
     shards: &[(&Gradients, usize)],
     place: impl Fn(usize) -> usize,
+    among: Option<Among>,
 ) -> std::result::Result<Sliced, CollectiveError> {
     let mut held: Vec<Vec<ShardTensors>> = team.members().iter().map(|_| Vec::new()).collect();
-    for shard in weighted(shards)? {
-        held[place(shard.shard)].push(shard);
+    let weighted = match among {
+        None => weighted(shards)?,
+        Some(Among { first, videos }) => weighted_in(shards, first, videos)?,
+    };
+    for (index, shard) in weighted.into_iter().enumerate() {
+        held[place(index)].push(shard);
     }
     let slices = team.each(held, |member, held| member.communicator.reduce_scatter_in_order(cut, &held))?;
-    Ok(Sliced { cut: cut.clone(), slices })
+    Ok(Sliced { cut: cut.clone(), first: team.first(), slices })
 }
 
 /// The shards with their weights in the mean.
@@ -57,9 +72,14 @@ fn weighted(shards: &[(&Gradients, usize)]) -> Result<Vec<ShardTensors>> {
     if total == 0 {
         candle_core::bail!("shards without examples cannot be reduced");
     }
+    weighted_in(shards, 0, total)
+}
+
+/// The shards from number `first` on, with their weights in the mean over `total` videos.
+fn weighted_in(shards: &[(&Gradients, usize)], first: usize, total: usize) -> Result<Vec<ShardTensors>> {
     let shards = shards.iter().enumerate().map(|(shard, (gradients, examples))| {
         let tensors = gradients.tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<_>>()?;
-        Ok(ShardTensors { shard, weight: *examples as f64 / total as f64, tensors })
+        Ok(ShardTensors { shard: first + shard, weight: *examples as f64 / total as f64, tensors })
     });
     shards.collect()
 }

@@ -1,5 +1,6 @@
 //! The videos of a step: a batch of packed features, in one shard or several.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use framewise_pipeline::{Failure, Payload};
@@ -94,10 +95,38 @@ pub struct Step {
     pub progress: EpochProgress,
     /// The contiguous parts of the batch, none of them empty.
     pub shards: Vec<Arc<Batch>>,
+    /// Which part of the step `shards` are, where other ranks have the rest of it. With `None` they are all.
+    pub part: Option<StepPart>,
+}
+
+/// The part of a step that one of several ranks has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepPart {
+    /// The number of shards before those of this rank.
+    pub first_shard: usize,
+    /// The number of shards of all ranks.
+    pub shards: usize,
+    /// The number of videos of all ranks.
+    pub videos: usize,
+    /// The CRC-32C of the places of all videos, by which ranks tell whether they have the same step.
+    pub videos_crc: u32,
+}
+
+/// The videos of each shard where `videos` videos make at most `shards` shards. The sizes differ by at most one, and the larger
+/// shards come first.
+pub fn shard_ranges(videos: usize, shards: usize) -> Vec<Range<usize>> {
+    let shards = shards.clamp(1, videos.max(1));
+    let (size, larger) = (videos / shards, videos % shards);
+    let mut first = 0;
+    let range = |shard| {
+        let end = first + size + usize::from(shard < larger);
+        std::mem::replace(&mut first, end)..end
+    };
+    (0..shards).map(range).collect()
 }
 
 impl Step {
-    /// The number of videos in all shards.
+    /// The number of videos in the shards that are here.
     pub fn videos(&self) -> usize {
         self.shards.iter().map(|s| s.videos()).sum()
     }

@@ -18,7 +18,7 @@ mod training;
 
 use framewise_pipeline::Payload;
 
-pub use batch::{Batch, EpochProgress, Step};
+pub use batch::{Batch, EpochProgress, Step, StepPart, shard_ranges};
 pub use describe::{Array, Describe, Description};
 pub use example::{Example, VideoExample};
 pub use features::{Features, Sizes, Video, any_of, means_of, rows_of};

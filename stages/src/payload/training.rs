@@ -9,7 +9,7 @@ use framewise_pipeline::Payload;
 use crate::collective::Sliced;
 use crate::model::{BatchMoments, Gradients, Weights};
 use crate::optim::DividedMoments;
-use crate::payload::{Batch, EpochProgress, Handover, Lease, Measured};
+use crate::payload::{Batch, EpochProgress, Handover, Lease, Measured, StepPart};
 
 /// One version of the weights. A version never changes; the optimizer makes the next one.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ pub struct ForwardPass {
     pub progress: EpochProgress,
     /// One entry for each shard, in shard order.
     pub shards: Vec<ForwardShard>,
+    /// As in [`crate::payload::Step::part`].
+    pub part: Option<StepPart>,
 }
 
 impl Payload for ForwardPass {
@@ -83,6 +85,8 @@ pub struct LossPass {
     pub progress: EpochProgress,
     /// One entry for each shard, in shard order.
     pub shards: Vec<LossShard>,
+    /// As in [`crate::payload::Step::part`].
+    pub part: Option<StepPart>,
 }
 
 /// A shard's loss.
@@ -126,6 +130,8 @@ pub struct ShardGradients {
     pub progress: EpochProgress,
     /// One entry for each shard, in shard order.
     pub shards: Vec<GradientShard>,
+    /// As in [`crate::payload::Step::part`].
+    pub part: Option<StepPart>,
 }
 
 /// A shard's gradients.
@@ -174,6 +180,8 @@ pub struct Update {
     pub batches: Vec<Arc<Batch>>,
     /// The mean loss of each shard, scalars without their tape.
     pub losses: Vec<Tensor>,
+    /// As in [`crate::payload::Step::part`]. `batches` and `losses` are those of this rank, and all else is of all ranks.
+    pub part: Option<StepPart>,
 }
 
 impl Payload for Update {

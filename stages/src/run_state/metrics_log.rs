@@ -18,6 +18,9 @@ use crate::io::{self, Appended};
 use crate::run_state::resume::Resume;
 use crate::store::TensorBoardWriter;
 
+/// The file of the log in the run directory.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+
 /// The run's log of numbers. It is made with the first line. A run without a run directory writes nothing.
 #[derive(Default)]
 pub(crate) struct RunLog {
@@ -84,7 +87,7 @@ impl RunLog {
             return Ok(());
         }
         let (step, measured) = (resume.checkpoint.step, !resume.checkpoint.metrics.is_empty());
-        drop_later(&run_dir.join("metrics.jsonl"), step, measured)?;
+        drop_later(&run_dir.join(METRICS), step, measured)?;
         let files = files.insert(Files::create(run_dir)?);
         for folder in EVENTS.into_iter().filter(|folder| run_dir.join(folder).is_dir()) {
             // An evaluation of the checkpoint's own step that is not in the checkpoint is made again.
@@ -116,13 +119,7 @@ impl RunLog {
         let Some(run_dir) = context.run_dir.as_deref() else { return Ok(()) };
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::in_use(&mut files, run_dir)?;
-        let mut line = Map::new();
-        line.insert("kind".into(), kind.name().into());
-        line.insert("step".into(), step.into());
-        line.insert("epoch".into(), epoch.into());
-        // `json!` turns NaN and infinity into null.
-        line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
-        let text = format!("{}\n", Value::Object(line));
+        let text = line(kind, step, epoch, values);
         files.lines.write_all(text.as_bytes()).map_err(|e| write_failure(&files.lines_path, &e))?;
         context.observer.numbers(kind.name(), step, values);
         let Some(folder) = kind.events() else { return Ok(()) };
@@ -158,6 +155,17 @@ impl RunLog {
     }
 }
 
+/// A line of the log.
+pub(crate) fn line(kind: Kind, step: u64, epoch: u64, values: &[Named<'_>]) -> String {
+    let mut line = Map::new();
+    line.insert("kind".into(), kind.name().into());
+    line.insert("step".into(), step.into());
+    line.insert("epoch".into(), epoch.into());
+    // `json!` turns NaN and infinity into null.
+    line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
+    format!("{}\n", Value::Object(line))
+}
+
 /// Keeps the lines of `metrics.jsonl` up to `step`. An evaluation of `step` itself stays only if its numbers are in the
 /// checkpoint. If not, it is made again.
 fn drop_later(path: &Path, step: u64, measured: bool) -> Result<(), Failure> {
@@ -178,7 +186,7 @@ fn drop_later(path: &Path, step: u64, measured: bool) -> Result<(), Failure> {
 
 impl Files {
     fn create(run_dir: &Path) -> Result<Self, Failure> {
-        let lines_path = run_dir.join("metrics.jsonl");
+        let lines_path = run_dir.join(METRICS);
         let lines = io::append(&lines_path);
         let lines = lines.map_err(|e| write_failure(&lines_path, &e))?;
         Ok(Self { lines_path, lines, events: BTreeMap::new() })

@@ -3,6 +3,8 @@
 
 pub(crate) mod ledger;
 pub(crate) mod metrics_log;
+pub(crate) mod parts;
 pub(crate) mod rejects;
 pub(crate) mod rescue;
 pub(crate) mod resume;
+pub(crate) mod spread;

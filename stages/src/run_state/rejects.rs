@@ -21,6 +21,9 @@ use crate::run_state::resume::{Resume, Start};
 use crate::tfrecord::{Reason, RecordError};
 use crate::words::plural;
 
+/// The file in the run directory that names the rejected records.
+pub(crate) const REJECTED: &str = "rejected.jsonl";
+
 /// The number of rejected records that are also shown as warnings. The rest are only counted and written down.
 const SHOWN: u64 = 10;
 
@@ -116,7 +119,7 @@ impl Rejects {
             }
         }
         if let (Some(log), Some(dir)) = (&self.log, &self.context.run_dir) {
-            log.restore(&dir.join("rejected.jsonl"), &self.ledger)?;
+            log.restore(&dir.join(REJECTED), &self.ledger)?;
         }
         Ok(())
     }
@@ -146,7 +149,7 @@ impl Rejects {
         }
         self.distinct += 1;
         if let (Some(log), Some(dir)) = (&self.log, &self.context.run_dir) {
-            let path = dir.join("rejected.jsonl");
+            let path = dir.join(REJECTED);
             log.write(&path, &self.context.stage, &error).map_err(|e| write_failure(&path, &e))?;
         }
         let (count, limit) = (self.distinct, self.max_rejected);

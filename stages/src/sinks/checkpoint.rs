@@ -12,14 +12,18 @@ use framewise_pipeline::Write;
 use framewise_pipeline::prelude::*;
 use serde_json::Value;
 
-use crate::failure::compute_failure;
+use crate::failure::{collective_failure, compute_failure};
 use crate::model_kit::division::joined_moments;
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
+use crate::optim::DividedMoments;
 use crate::payload::{Held, TrainState};
+use crate::ranks::Channel;
 use crate::run_state::ledger::Ledger;
+use crate::run_state::parts::while_waiting;
 use crate::run_state::rescue::Rescue;
 use crate::run_state::resume::{Cursor, Resume};
+use crate::run_state::spread;
 use crate::store::{self, Checkpoint};
 
 /// The stage type `checkpoint`.
@@ -124,6 +128,8 @@ struct Writing {
     epoch_done: bool,
     ledger: Arc<Ledger>,
     rescue: Arc<Rescue>,
+    /// The way to the other ranks, where each has a slice of the state.
+    channel: Option<Channel>,
     resumed: Option<Resumed>,
 }
 
@@ -232,6 +238,7 @@ impl StageType for CheckpointStage {
             epoch_done: false,
             ledger: Ledger::of(context)?,
             rescue: Rescue::of(context),
+            channel: spread::channel(context)?,
             resumed,
         }))
     }
@@ -280,6 +287,11 @@ impl Writing {
     /// Writes the state in hand because another stage has failed. That stage's failure is the run's, so a failure to
     /// write is only a warning.
     fn rescue(&mut self) {
+        if self.channel.is_some() {
+            let text = "the state in hand is lost: the other ranks have the rest of it";
+            self.context.message(Level::Warning, text);
+            return;
+        }
         if let Err(failure) = self.write_last() {
             self.context.message(Level::Warning, format!("the state in hand is lost: {failure}"));
         }
@@ -306,7 +318,22 @@ impl Writing {
         // No mark has come for a newer state.
         self.epoch_done &= state.step == held.step();
         let state = &state;
-        let checkpoint = self.context_of(state)?;
+        let moments = match &self.channel {
+            None => state.moments.clone(),
+            Some(channel) => {
+                let gathered = while_waiting(&self.context, || state.moments.gather(channel));
+                let gathered = gathered.map_err(|e| collective_failure("gathering Adam's moments", &e))?;
+                let Some(gathered) = gathered else {
+                    // Rank 0 writes it.
+                    if let Some((_, written)) = &mut self.last {
+                        *written = true;
+                    }
+                    return Ok(());
+                };
+                Arc::new(gathered)
+            }
+        };
+        let checkpoint = self.context_of(state, &moments)?;
         let measured: Option<Vec<String>> = state.metrics.as_ref().map(|m| m.keys().cloned().collect());
         let there = self.resumed.as_ref().filter(|_| state.restored);
         let there = there.filter(|resumed| resumed.is(&checkpoint, &self.dir)).map(|r| r.directory.clone());
@@ -342,10 +369,10 @@ impl Writing {
         Ok(())
     }
 
-    fn context_of(&self, state: &TrainState) -> Result<Checkpoint, Failure> {
+    fn context_of(&self, state: &TrainState, moments: &DividedMoments) -> Result<Checkpoint, Failure> {
         let cursor = self.cursor(state)?;
         let names = || state.weights.model.parameters().into_iter().map(|p| p.name);
-        let moments = state.moments.join();
+        let moments = moments.join();
         let moments = moments.map_err(|e| compute_failure("joining Adam's moments", &e))?;
         let first = names().zip(moments.first).map(|(name, tensor)| (format!("first.{name}"), tensor));
         let second = names().zip(moments.second).map(|(name, tensor)| (format!("second.{name}"), tensor));

@@ -1,13 +1,14 @@
 //! `csv_writer` and `jsonl_writer`: write predictions to files, in input order.
 //!
-//! Law: the file appears under its name complete or not at all. It is renamed into place at the end of the input.
+//! Laws: the file appears under its name complete or not at all. It is renamed into place at the end of the input. Where
+//! ranks divide the records, it has the bytes that one process would write.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use framewise_pipeline::prelude::*;
 
-use super::output_path::{check_output, open_output, output_path};
+use super::divided::{Place, refuse_reordered};
 use crate::failure::write_failure;
 use crate::model_kit::weights_file::WrittenAfter;
 use crate::payload::Ranked;
@@ -29,7 +30,7 @@ enum Form {
 }
 
 struct Writing {
-    path: PathBuf,
+    place: Place,
     form: Form,
     input: Input<Ranked>,
     context: StageContext,
@@ -81,10 +82,9 @@ impl Writing {
         context: &StageContext,
         form: Form,
     ) -> Result<Box<dyn Stage>, Failure> {
-        let path = output_path(&config.path, context);
-        check_output(&path)?;
+        let place = Place::of(&config.path, context)?;
         let input = wiring.input("rankings")?;
-        Ok(Box::new(Self { path, form, input, context: context.clone() }))
+        Ok(Box::new(Self { place, form, input, context: context.clone() }))
     }
 }
 
@@ -96,6 +96,10 @@ impl StageType for CsvWriter {
 
     fn ports(_config: &CsvConfig) -> Ports {
         Writing::ports()
+    }
+
+    fn divides(_config: &CsvConfig, site: &Site<'_>) -> Result<(), String> {
+        refuse_reordered(site)
     }
 
     fn build(
@@ -117,6 +121,10 @@ impl StageType for JsonlWriter {
         Writing::ports()
     }
 
+    fn divides(_config: &Config, site: &Site<'_>) -> Result<(), String> {
+        refuse_reordered(site)
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         Writing::boxed(&config, wiring, context, Form::JsonLines)
     }
@@ -124,9 +132,10 @@ impl StageType for JsonlWriter {
 
 impl Stage for Writing {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
-        let mut file = open_output(&self.path, &self.context)?;
+        let (path, is_first) = (self.place.path().to_owned(), self.place.is_first());
+        let mut file = self.place.open()?;
         let mut text = String::new();
-        if let Some(header) = self.form.header() {
+        if let Some(header) = self.form.header().filter(|_| is_first) {
             text.push_str(header);
             text.push('\n');
         }
@@ -138,21 +147,21 @@ impl Stage for Writing {
                         self.form.append(&mut text, id, classes).map_err(Failure::data)?;
                         videos += 1;
                     }
-                    file.write_all(text.as_bytes()).map_err(|e| write_failure(&self.path, &e))?;
+                    file.write_all(text.as_bytes()).map_err(|e| write_failure(file.path(), &e))?;
                     text.clear();
                 }
                 Packet::Mark(_) => {}
                 Packet::End => break,
             }
         }
-        file.write_all(text.as_bytes()).map_err(|e| write_failure(&self.path, &e))?;
-        file.commit().map_err(Failure::from)?;
+        file.write_all(text.as_bytes()).map_err(|e| write_failure(file.path(), &e))?;
         let WrittenAfter { step, epoch } = WrittenAfter::in_run(&self.context);
+        let Some(videos) = file.finish(videos, Some((step, epoch)))? else { return Ok(()) };
         let written = [("videos", videos as f64)];
         RunLog::of(&self.context).write(&self.context, Kind::Prediction, step, epoch, &written)?;
         self.context.results.set("videos", videos as f64);
         self.context
-            .message(Level::Info, format!("{} written to {}", plural(videos, "video"), self.path.display()));
+            .message(Level::Info, format!("{} written to {}", plural(videos, "video"), path.display()));
         Ok(())
     }
 }

@@ -8,12 +8,16 @@ use std::time::Instant;
 use framewise_pipeline::Payload;
 use framewise_pipeline::prelude::*;
 
-use crate::failure::compute_failure;
+use crate::failure::{compute_failure, link_failure};
 use crate::model_kit::estimates;
 use crate::model_kit::scoring;
 use crate::payload::{Predictions, TrainState, Update};
+use crate::ranks::Channel;
 use crate::run_state::metrics_log::{Kind, RunLog};
+use crate::run_state::parts::{Measurement, while_waiting};
 use crate::run_state::rescue::Rescue;
+use crate::run_state::spread;
+use crate::score::Metrics;
 use crate::words::{count, epoch};
 
 /// The stage type `report`.
@@ -26,6 +30,8 @@ struct Reporting {
     gradients: Option<Input<Update>>,
     /// The number of steps from one set of histograms to the next; 0 for none.
     histograms: u64,
+    /// The way to the other ranks that compute shards of the same steps.
+    channel: Option<Channel>,
     context: StageContext,
 }
 
@@ -64,12 +70,20 @@ impl StageType for Report {
 
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         RunLog::go_on(context)?;
+        let channel = spread::channel(context)?;
+        if channel.is_some() && config.histograms_every_steps > 0 {
+            return Err(Failure::config(
+                "histograms are written of whole gradients, of which each rank has a slice: set histograms_every_steps to 0 \
+                 where several ranks train",
+            ));
+        }
         Ok(Box::new(Reporting {
             every_steps: config.every_steps,
             predictions: wiring.input("predictions")?,
             states: wiring.optional_input("states")?,
             gradients: wiring.optional_input("gradients")?,
             histograms: config.histograms_every_steps,
+            channel,
             context: context.clone(),
         }))
     }
@@ -102,8 +116,11 @@ impl Stage for Reporting {
                 continue;
             }
             let seconds = since.elapsed().as_secs_f64();
-            self.report(&batch, rate, videos as f64 / seconds)
-                .inspect_err(|_| Rescue::of(&self.context).ask())?;
+            let (own, videos_of_all) = self.of_all_ranks(&batch, videos)?;
+            if let Some(measured) = own {
+                self.report(&batch, &measured, rate, videos_of_all as f64 / seconds)
+                    .inspect_err(|_| Rescue::of(&self.context).ask())?;
+            }
             since = Instant::now();
             videos = 0;
         }
@@ -142,15 +159,36 @@ impl Reporting {
         RunLog::of(&self.context).histograms(&self.context, step, weights.chain(gradients))
     }
 
+    /// The metrics of the step's batch and the number of videos since the last report, over all ranks. There are no metrics on a
+    /// rank that does not report.
+    fn of_all_ranks(&self, batch: &Predictions, videos: usize) -> Result<(Option<Metrics>, usize), Failure> {
+        let mut own = Measurement::default();
+        if !batch.ids.is_empty() {
+            scoring::add(&mut own.accumulator, batch, 20)?;
+        }
+        let Some(channel) = &self.channel else {
+            return Ok((own.accumulator.map(|a| a.finish()), videos));
+        };
+        let bytes = [&(videos as u64).to_le_bytes()[..], &own.to_bytes()].concat();
+        let all = while_waiting(&self.context, || channel.gather(0, &bytes));
+        let all = all.map_err(|e| link_failure("gathering the reports of the ranks", &e))?;
+        let Some(all) = all else { return Ok((None, videos)) };
+        let (mut merged, mut videos) = (Measurement::default(), 0);
+        for bytes in all {
+            let Some((count, part)) = bytes.split_first_chunk() else { continue };
+            videos += u64::from_le_bytes(*count) as usize;
+            merged.merge(part)?;
+        }
+        Ok((merged.accumulator.map(|a| a.finish()), videos))
+    }
+
     fn report(
         &self,
         batch: &Predictions,
+        measured: &Metrics,
         rate: Option<f64>,
         examples_per_second: f64,
     ) -> Result<(), Failure> {
-        let mut accumulator = None;
-        scoring::add(&mut accumulator, batch, 20)?;
-        let Some(measured) = accumulator.map(|a| a.finish()) else { return Ok(()) };
         let step = batch.step + 1;
         let mut values = vec![("loss", measured.loss)];
         values.extend(rate.map(|rate| ("learning_rate", rate)));

@@ -1,13 +1,15 @@
 //! `tfrecord_writer`: writes videos as YouTube-8M TFRecords.
 //!
-//! Laws: each file appears complete or not at all. Video i goes to file i mod `shards`.
+//! Laws: each file appears complete or not at all. Video i goes to file i mod `shards`. Where ranks divide the records, the
+//! one file has the records that one process would write.
 
 use std::path::{Path, PathBuf};
 
 use framewise_pipeline::Write;
 use framewise_pipeline::prelude::*;
 
-use super::output_path::{check_output, open_output, output_path};
+use super::divided::{Place, refuse_reordered};
+use super::output_path::output_path;
 use crate::failure::write_failure;
 use crate::io::{self, Way};
 use crate::payload::{Lazy, Video};
@@ -21,7 +23,7 @@ const SHARDS_TO_STREAM: &str =
     "several shards cannot be written to a stream; name a file, or leave `shards` at 1";
 
 struct Writing {
-    files: Vec<PathBuf>,
+    files: Vec<Place>,
     compression: Compression,
     input: Input<Lazy<Video>>,
     context: StageContext,
@@ -70,18 +72,22 @@ impl StageType for TfrecordWriter {
         survey
     }
 
+    fn divides(config: &Config, site: &Site<'_>) -> Result<(), String> {
+        if config.shards > 1 {
+            return Err("every rank would begin with the first of its files: leave `shards` at 1".to_owned());
+        }
+        refuse_reordered(site)
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
-        let path = output_path(&config.path, context);
         let files = match config.shards {
-            1 => vec![path],
+            1 => vec![config.path],
             n => {
-                refuse_stream(&path)?;
-                (0..n).map(|shard| shard_name(&path, shard, n)).collect()
+                refuse_stream(&output_path(&config.path, context))?;
+                (0..n).map(|shard| shard_name(&config.path, shard, n)).collect()
             }
         };
-        for file in &files {
-            check_output(file)?;
-        }
+        let files = files.iter().map(|file| Place::of(file, context)).collect::<Result<Vec<_>, _>>()?;
         let compression = if config.gzip { Compression::Gzip } else { Compression::None };
         Ok(Box::new(Writing {
             files,
@@ -112,13 +118,14 @@ fn shard_name(path: &Path, shard: u64, shards: u64) -> PathBuf {
 impl Stage for Writing {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
         let mut writers = Vec::with_capacity(self.files.len());
-        for path in &self.files {
-            if let Some(parent) = path.parent() {
+        let first = self.files[0].path().to_owned();
+        for place in std::mem::take(&mut self.files) {
+            if let Some(parent) = place.path().parent() {
                 io::create_directories(parent)
                     .map_err(|e| Failure::cannot_write(format!("{}: {e}", parent.display())))?;
             }
-            let file = open_output(path, &self.context)?;
-            writers.push(RecordWriter::new(path, file, self.compression));
+            let file = place.open()?;
+            writers.push(RecordWriter::new(file.path().to_owned(), file, self.compression));
         }
         let mut videos = 0;
         loop {
@@ -140,11 +147,15 @@ impl Stage for Writing {
         }
         // All files are written out before the first one appears under its name.
         let finished = writers.into_iter().map(RecordWriter::finish).collect::<Result<Vec<_>, _>>();
-        for file in finished.map_err(|e| write_failure(&e.path, &e.source))? {
-            file.commit().map_err(Failure::from)?;
+        let finished = finished.map_err(|e| write_failure(&e.path, &e.source))?;
+        let files = finished.len();
+        let mut all = Some(videos as u64);
+        for file in finished {
+            all = file.finish(videos as u64, None)?;
         }
-        let (videos, first) = (plural(videos as u64, "video"), self.files[0].display());
-        let text = match self.files.len() {
+        let Some(videos) = all else { return Ok(()) };
+        let (videos, first) = (plural(videos, "video"), first.display());
+        let text = match files {
             1 => format!("{videos} written to {first}"),
             files => {
                 format!("{videos} written to {}, the first of them {first}", plural(files as u64, "file"))

@@ -11,8 +11,9 @@ use std::thread;
 
 use framewise_pipeline::prelude::*;
 
+use super::pieces::{Piece, PieceReader};
 use crate::payload::Record;
-use crate::tfrecord::{ReadError, ReaderOptions, RecordReader};
+use crate::tfrecord::{ReadError, ReaderOptions};
 
 /// The bytes of payloads from which on a chunk is handed on.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -48,23 +49,23 @@ pub(super) struct ReadAhead {
 /// The files that are still to be read. A thread takes the next one and hands on the end of its chunks while it holds the
 /// lock, so that the ends come in the order of the files.
 struct Queue {
-    paths: std::vec::IntoIter<PathBuf>,
+    pieces: std::vec::IntoIter<(PathBuf, Piece)>,
     files: SyncSender<Receiver<Chunk>>,
 }
 
 impl ReadAhead {
-    /// Starts the threads.
+    /// Starts the threads, which read these pieces of the files at these paths.
     ///
     /// # Errors
     /// `Internal` when a thread cannot be started.
     pub(super) fn start(
-        paths: Vec<PathBuf>,
+        pieces: Vec<(PathBuf, Piece)>,
         options: &ReaderOptions,
         workers: usize,
     ) -> Result<Self, Failure> {
-        let threads = workers.min(paths.len());
+        let threads = workers.min(pieces.len());
         let (sender, files) = sync_channel(workers);
-        let queue = Arc::new(Mutex::new(Queue { paths: paths.into_iter(), files: sender }));
+        let queue = Arc::new(Mutex::new(Queue { pieces: pieces.into_iter(), files: sender }));
         for index in 0..threads {
             let (queue, options) = (queue.clone(), options.clone());
             // Nobody waits for the threads. They end with the files, or when nobody takes their chunks any more; one that
@@ -119,13 +120,13 @@ fn ended_early() -> Failure {
 fn read(queue: &Mutex<Queue>, options: &ReaderOptions) {
     loop {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(path) = queue.paths.next() else { return };
+        let Some((path, piece)) = queue.pieces.next() else { return };
         let (sender, chunks) = sync_channel(WAITING);
         if queue.files.send(chunks).is_err() {
             return;
         }
         drop(queue);
-        let read = match RecordReader::open(&path, options.clone()) {
+        let read = match PieceReader::open(&path, options.clone(), piece) {
             Ok(reader) => read_file(reader, &sender),
             Err(error) => sender.send(Chunk::Some(vec![Read { next: Err(error), stored_position: 0 }])),
         };
@@ -135,7 +136,7 @@ fn read(queue: &Mutex<Queue>, options: &ReaderOptions) {
     }
 }
 
-fn read_file(mut reader: RecordReader, sender: &SyncSender<Chunk>) -> Result<(), SendError<Chunk>> {
+fn read_file(mut reader: PieceReader, sender: &SyncSender<Chunk>) -> Result<(), SendError<Chunk>> {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     while let Some(next) = reader.next() {
         bytes += next.as_ref().map_or(0, |record| record.data.len());

@@ -78,6 +78,10 @@ impl StageType for SyntheticSource {
         Some(estimate.sends("examples", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Err("every rank would make all of its videos: write them to a file with `tfrecord_writer`, and read that".to_owned())
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let videos = SyntheticVideos::new(config.world.clone()).map_err(Failure::config)?;
         let pool = rayon::ThreadPoolBuilder::new()

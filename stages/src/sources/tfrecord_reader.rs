@@ -1,7 +1,8 @@
 //! `tfrecord_reader`: files of framed records, epoch after epoch.
 //!
-//! Laws: the order of records is a function of the file list, and with `shuffle_files` of (seed, epoch). An epoch in
-//! which there is no record to send is an error.
+//! Laws: the order of records is a function of the file list, and with `shuffle_files` of (seed, epoch). Of several ranks that
+//! divide the records, each reads its pieces of each epoch, as [`pieces`] says. An epoch in which there is no record to send
+//! is an error, except for one of several ranks.
 //!
 //! A resumed run sends the records that its epoch has used up unread, together with the means to read them. A shuffle
 //! behind needs all of them for its order, and some may still be in the shuffle's buffer.
@@ -12,13 +13,17 @@ use std::sync::Arc;
 use framewise_pipeline::prelude::*;
 
 use crate::failure::data_changed;
-use crate::failure::read_failure;
+use crate::failure::{link_failure, read_failure};
 use crate::io::{self, patterns};
 use crate::payload::{Deferred, Lazy, Loader, Origin, Record};
+use crate::ranks::Share;
 use crate::run_state::ledger::{Known, Ledger};
+use crate::run_state::parts::{self, Note};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::{Resume, Start};
+use crate::run_state::spread;
 use crate::sources::input_files;
+use crate::sources::pieces::{Piece, PieceReader, pieces};
 use crate::sources::read_ahead::{self, ReadAhead};
 use crate::tfrecord::{ReadError, ReaderOptions, RecordReader};
 use crate::words::{count, plural};
@@ -52,10 +57,12 @@ pub(crate) struct Config {
 
 struct Reader {
     files: Vec<PathBuf>,
-    /// The bytes of each file as it is stored, and their sum. Empty if one of them is a stream, whose end nobody knows.
+    /// The bytes of each file as it is stored. Empty if one of them is a stream, whose end nobody knows.
     lengths: Vec<u64>,
+    /// The part of the records that this process reads.
+    share: Share,
+    /// The bytes of the epoch's pieces, and of those of them that are through.
     epoch_bytes: u64,
-    /// The bytes of the files of the epoch that are through.
     read: u64,
     config: Config,
     seed: u64,
@@ -113,20 +120,26 @@ impl StageType for TfrecordReader {
         Some(estimate.sends("records", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         // Patterns were made absolute when the graph was resolved, so the base directory does not matter.
         let files = patterns::expand(&config.files, std::path::Path::new(""))
             .map_err(|e| Failure::new(framewise_pipeline::ErrorKind::NotFound, e))?;
         // A file that cannot be looked at is reported when it is opened.
         let kinds: Vec<_> = files.iter().map(|path| io::kind_and_length(path).ok()).collect();
-        check_repeated(&files, &kinds, config.epochs, context)?;
+        let share = parts::share(context);
+        check_streams(&files, &kinds, config.epochs, share, context)?;
         let ledger = Ledger::of(context)?;
         ledger.add_source(context, &files)?;
         context.meter.limit_useful_workers(files.len() as u64);
         let lengths = lengths(&kinds).unwrap_or_default();
         Ok(Box::new(Reader {
-            epoch_bytes: lengths.iter().sum(),
+            epoch_bytes: 0,
             lengths,
+            share,
             read: 0,
             files,
             seed: context.seed,
@@ -147,6 +160,11 @@ impl StageType for TfrecordReader {
 
 impl Stage for Reader {
     fn run(mut self: Box<Self>) -> Result<(), StageError> {
+        if let Some(part) = parts::Part::of(&self.context)? {
+            let files = self.files.iter().cloned().zip(self.lengths.iter().copied());
+            part.note(&Note::Files { files: files.collect() })?;
+        }
+        self.agree_on_files()?;
         self.rejects.start()?;
         self.rejected_behind = self.ledger.known_to_others(&self.context.stage)?;
         self.unread = self.start.epoch_samples;
@@ -157,9 +175,10 @@ impl Stage for Reader {
             } else {
                 (0..self.files.len()).collect()
             };
-            self.read_files(&order)?;
+            self.read_pieces(&pieces(self.share, &order, &self.lengths))?;
             self.unread = 0;
-            if !self.sent {
+            // That no rank has a record shows where their results are put together.
+            if !self.sent && self.share.is_whole() {
                 return Err(self.nothing().into());
             }
             self.output.mark(Mark::EpochEnd { epoch })?;
@@ -169,6 +188,33 @@ impl Stage for Reader {
 }
 
 impl Reader {
+    /// Refuses to begin where another rank that makes the same steps has other files.
+    fn agree_on_files(&self) -> Result<(), Failure> {
+        let Some(channel) = spread::channel(&self.context)? else { return Ok(()) };
+        let listed = |(file, bytes): (&PathBuf, &u64)| {
+            format!("{} of {bytes} bytes\n", file.file_name().unwrap_or_default().to_string_lossy())
+        };
+        let own: String = self.files.iter().zip(&self.lengths).map(listed).collect();
+        let all = channel.all_gather(own.as_bytes());
+        let all = all.map_err(|e| link_failure("comparing the files with other ranks", &e))?;
+        for (rank, theirs) in all.iter().enumerate() {
+            let theirs = String::from_utf8_lossy(theirs);
+            if theirs == own {
+                continue;
+            }
+            let mut pairs = own.lines().zip(theirs.lines());
+            let difference = match pairs.find(|(own, theirs)| own != theirs) {
+                Some((own, theirs)) => format!("it has {theirs} where this rank has {own}"),
+                None => {
+                    format!("it has {} where this rank has {}", theirs.lines().count(), own.lines().count())
+                }
+            };
+            let rank = spread::named(&self.context, rank);
+            return Err(Failure::config(format!("{rank} has other files: {difference}")));
+        }
+        Ok(())
+    }
+
     /// The failure of an epoch without a record to send.
     fn nothing(&self) -> Failure {
         let files = match self.files.as_slice() {
@@ -190,45 +236,82 @@ impl Reader {
         })
     }
 
-    /// Reads the files of an epoch, which are given by their indices.
-    fn read_files(&mut self, order: &[usize]) -> Result<(), StageError> {
-        let mut files = order.iter();
+    /// Reads the pieces of an epoch.
+    fn read_pieces(&mut self, pieces: &[Piece]) -> Result<(), StageError> {
+        self.epoch_bytes = pieces.iter().map(|piece| piece.bytes(self.length(*piece))).sum();
+        let mut pieces = pieces.iter().copied();
         // What is sent unread is passed over in order, so the threads begin behind it.
-        while self.config.workers == 1 || self.unread > 0 {
-            let Some(&index) = files.next() else { return Ok(()) };
-            let file = self.files[index].clone();
-            self.read_file(&file)?;
-            self.file_is_over(index);
+        let in_order = self.config.workers == 1 || spread::reads_own(&self.context);
+        while in_order || self.unread > 0 {
+            let Some(piece) = pieces.next() else { return Ok(()) };
+            self.read_piece(piece)?;
+            self.piece_is_over(piece);
         }
-        let paths: Vec<PathBuf> = files.clone().map(|&index| self.files[index].clone()).collect();
-        let mut ahead = ReadAhead::start(paths, &self.config.options, self.config.workers)?;
-        for &index in files {
-            let path = self.files[index].clone();
+        let paths = pieces.clone().map(|piece| (self.files[piece.file].clone(), piece));
+        let mut ahead = ReadAhead::start(paths.collect(), &self.config.options, self.config.workers)?;
+        for piece in pieces {
+            let path = self.files[piece.file].clone();
             let mut file = ahead.next_file()?;
             self.context.message(Level::Debug, format!("reading {}", path.display()));
             while let Some(read) = file.next()? {
                 self.take(read.next, &path)?;
-                self.tell_progress(read.stored_position);
+                self.tell_progress(piece, read.stored_position);
             }
-            self.file_is_over(index);
+            self.piece_is_over(piece);
         }
         Ok(())
     }
 
-    fn file_is_over(&mut self, index: usize) {
-        self.read += self.lengths.get(index).copied().unwrap_or_default();
+    /// The bytes of the file of a piece, or 0 where they are not known.
+    fn length(&self, piece: Piece) -> u64 {
+        self.lengths.get(piece.file).copied().unwrap_or_default()
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<(), StageError> {
-        let mut reader =
-            RecordReader::open(path, self.config.options.clone()).map_err(|e| open_failure(path, e))?;
+    fn piece_is_over(&mut self, piece: Piece) {
+        self.read += piece.bytes(self.length(piece));
+    }
+
+    fn read_piece(&mut self, piece: Piece) -> Result<(), StageError> {
+        let path = self.files[piece.file].clone();
+        let options = self.config.options.clone();
+        let mut reader = PieceReader::open(&path, options, piece).map_err(|e| open_failure(&path, e))?;
         self.context.message(Level::Debug, format!("reading {}", path.display()));
         if self.unread > 0 {
-            self.replay(&mut reader)?;
+            self.replay(reader.reader(), piece)?;
+        }
+        if spread::reads_own(&self.context) && reader.reader().can_seek() {
+            return self.pass_over(reader.reader(), piece);
         }
         while let Some(next) = reader.next() {
-            self.take(next, path)?;
-            self.tell_progress(reader.stored_position());
+            self.take(next, &path)?;
+            self.tell_progress(piece, reader.stored_position());
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of a file unread: this rank reads those of its records that its shards need, when they need them.
+    fn pass_over(&mut self, reader: &mut RecordReader, piece: Piece) -> Result<(), StageError> {
+        let path = self.files[piece.file].clone();
+        let options = self.config.options.clone();
+        let load: Loader<Record> = Arc::new(move |origin| {
+            let path = &origin.file;
+            let mut reader = RecordReader::at(origin, options.clone()).map_err(|e| open_failure(path, e))?;
+            let missing = || Failure::data(format!("{origin} is not there any more"));
+            reader.next().ok_or_else(missing)?.map_err(|e| open_failure(path, e))
+        });
+        while let Some(passed) = reader.pass() {
+            let position = self.position;
+            self.position += 1;
+            match passed {
+                Ok(origin) => {
+                    let deferred = Deferred { origin, load: load.clone(), bytes: 0 };
+                    self.output.send(Lazy::deferred(position, deferred))?;
+                    self.sent = true;
+                }
+                Err(ReadError::Bad(error)) => self.rejects.reject(error, self.epoch, position)?,
+                Err(error) => return Err(open_failure(&path, error).into()),
+            }
+            self.tell_progress(piece, reader.stored_position());
         }
         Ok(())
     }
@@ -248,22 +331,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Says how far the stage is, in bytes of all files over all epochs.
-    fn tell_progress(&self, stored_position: u64) {
+    /// Says how far the stage is, in bytes of all its pieces over all epochs.
+    fn tell_progress(&self, piece: Piece, stored_position: u64) {
         if self.epoch_bytes > 0 {
-            let read = (self.read + stored_position) as f64 / self.epoch_bytes as f64;
+            let read = self.read + piece.read(stored_position, self.length(piece));
+            let read = read as f64 / self.epoch_bytes as f64;
             let epochs = self.epoch as f64 + read.min(1.0);
             self.context.meter.progressed(epochs / self.config.epochs as f64);
         }
     }
 
     /// Sends records unread until enough were sent, or the file is over.
-    fn replay(&mut self, reader: &mut RecordReader) -> Result<(), StageError> {
+    fn replay(&mut self, reader: &mut RecordReader, piece: Piece) -> Result<(), StageError> {
         let options = self.config.options.clone();
         let load: Loader<Record> = Arc::new(move |origin| load(origin, &options));
         while self.unread > 0 {
             let origin = reader.origin();
-            self.tell_progress(reader.stored_position());
+            self.tell_progress(piece, reader.stored_position());
             if let Some(reason) = self.rejects.known(&origin) {
                 self.rejects.reject_again(reason);
                 self.position += 1;
@@ -315,14 +399,15 @@ fn lengths(kinds: &[Looked]) -> Option<Vec<u64>> {
     kinds.iter().map(length).collect()
 }
 
-/// Refuses to read twice what can be read only once: pipes, sockets and devices, such as standard input.
+/// Refuses to read twice, or in parts, what can be read only once: pipes, sockets and devices, such as standard input.
 ///
 /// # Errors
-/// `Config` (exit code 78) where the epochs or a checkpoint want that.
-fn check_repeated(
+/// `Config` (exit code 78) where the epochs, a checkpoint or several ranks want that.
+fn check_streams(
     files: &[PathBuf],
     kinds: &[Looked],
     epochs: u64,
+    share: Share,
     context: &StageContext,
 ) -> Result<(), Failure> {
     let is_stream = |looked: &Looked| matches!(looked, Some((io::Kind::Stream, _)));
@@ -334,6 +419,12 @@ fn check_repeated(
                 "{path} is a stream (a pipe or a device), which can be read only once: {why}, or {advice}"
             )))
         };
+        if !share.is_whole() {
+            return refuse(format!(
+                "{} processes cannot each read a part of it; run a single one",
+                share.ranks
+            ));
+        }
         if epochs > 1 {
             return refuse(format!("set `epochs = 1` in place of {epochs}"));
         }

@@ -30,4 +30,5 @@ pub use exported::{Export, ExportSource, load_export, save_export};
 pub use manifest::FileInfo;
 pub use tensorboard::TensorBoardWriter;
 pub use tensors::TensorInfo;
+pub(crate) use weights::weights_of;
 pub use weights::{load_weights, save_weights};

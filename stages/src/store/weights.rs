@@ -1,6 +1,6 @@
 //! Weights by themselves: those in a bare `.safetensors` file, or those of a checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
@@ -26,4 +26,12 @@ pub fn load_weights(path: &Path) -> Result<Vec<(String, Tensor)>, StoreError> {
     let found = catalog::find(path)?;
     let manifest = Manifest::read(&found.path)?;
     read(&found.path.join(WEIGHTS), Some(manifest.files[WEIGHTS]))
+}
+
+/// The file of the weights of the checkpoint that `path` stands for, as [`find`](super::find) finds it.
+///
+/// # Errors
+/// There is no complete checkpoint.
+pub(crate) fn weights_of(path: &Path) -> Result<PathBuf, StoreError> {
+    Ok(catalog::find(path)?.path.join(WEIGHTS))
 }

@@ -4,21 +4,30 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
 use framewise_pipeline::prelude::*;
 
-use crate::collective::{Cut, LIMIT, Team};
+use crate::collective::{Cut, Team};
 use crate::device::{Devices, place};
 use crate::failure::collective_failure;
 use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
-use crate::optim;
+use crate::optim::{self, Among};
 use crate::payload::{ShardGradients, Update};
+use crate::ranks::Channel;
+use crate::run_state::parts::while_waiting;
+use crate::run_state::spread;
+use crate::training::partners::{self, team};
 use crate::training::traffic::Traffic;
 
 /// The stage type `all_reduce`.
 pub(crate) struct AllReduce {
     team: Team,
     traffic: Traffic,
+    /// The way to the other ranks that compute shards of the same steps.
+    channel: Option<Channel>,
+    device: Device,
+    context: StageContext,
     /// The cut of the gradients seen so far.
     cut: Option<Arc<Cut>>,
 }
@@ -65,8 +74,11 @@ impl TransformType for AllReduce {
     }
 
     fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
-        let team = Team::local(&config.devices.open_named()?, LIMIT);
-        Ok(Self { traffic: Traffic::new(&team, context), team, cut: None })
+        let (devices, channel) = (config.devices.open_named()?, spread::channel(context)?);
+        let team = team(&devices, channel.as_ref())?;
+        let device = devices.first().map_or(Device::Cpu, |(_, device)| device.clone());
+        let (traffic, context) = (Traffic::new(&team, context), context.clone());
+        Ok(Self { traffic, team, channel, device, context, cut: None })
     }
 }
 
@@ -77,10 +89,23 @@ impl Transform for AllReduce {
     fn process(&mut self, step: ShardGradients, out: &mut Emitter<'_, Update>) -> Result<(), StageError> {
         let parts: Vec<_> = step.shards.iter().map(|s| (&*s.gradients, s.videos)).collect();
         let members = self.team.members().len();
-        let cut = self.cut.take().unwrap_or_else(|| Arc::new(optim::cut(&parts, members)));
+        let cut = match (self.cut.take(), &self.channel) {
+            (Some(cut), _) => cut,
+            (None, None) => Arc::new(optim::cut(&parts, members)),
+            (None, Some(channel)) => {
+                let own = parts.first().map(|(gradients, _)| *gradients);
+                Arc::new(partners::cut(channel, own, self.team.size())?)
+            }
+        };
         let held_by = |shard| place(shard, parts.len(), members);
-        let mean = optim::reduce_scatter(&self.team, &cut, &parts, held_by);
+        let among = step.part.map(|part| Among { first: part.first_shard, videos: part.videos });
+        let mean =
+            while_waiting(&self.context, || optim::reduce_scatter(&self.team, &cut, &parts, held_by, among));
         let mean = mean.map_err(|e| collective_failure(&format!("all_reduce of step {}", step.step), &e))?;
+        let mut moments: Vec<_> = step.shards.iter().filter_map(|s| s.moments.clone()).collect();
+        if let Some(channel) = &self.channel {
+            moments = partners::moments(channel, &moments, &self.device)?;
+        }
         self.cut = Some(cut);
         self.traffic.step(&self.team);
         out.emit(Update {
@@ -88,8 +113,9 @@ impl Transform for AllReduce {
             epoch: step.epoch,
             progress: step.progress,
             gradients: Arc::new(mean),
-            moments: step.shards.iter().filter_map(|s| s.moments.clone()).collect(),
-            videos: step.shards.iter().map(|s| s.videos).sum(),
+            moments,
+            videos: among.map_or_else(|| step.shards.iter().map(|s| s.videos).sum(), |among| among.videos),
+            part: step.part,
             batches: step.shards.iter().map(|s| s.batch.clone()).collect(),
             losses: step.shards.into_iter().map(|s| s.loss).collect(),
         })

@@ -42,7 +42,7 @@ impl Transform for Backward {
     type Out = ShardGradients;
 
     fn process(&mut self, pass: LossPass, out: &mut Emitter<'_, ShardGradients>) -> Result<(), StageError> {
-        let LossPass { step, epoch, progress, shards } = pass;
+        let LossPass { step, epoch, progress, shards, part } = pass;
         let computed = per_device(shards.into_iter().map(|s| (s.device, s)).collect(), |_, shard| {
             let gradients = Arc::new(model::backward(&shard.loss, &shard.weights)?);
             self.meter.touch();
@@ -53,6 +53,6 @@ impl Transform for Backward {
             .into_iter()
             .collect::<candle_core::Result<_>>()
             .map_err(|e| compute_failure(&format!("backward of step {step}"), &e))?;
-        out.emit(ShardGradients { step, epoch, progress, shards })
+        out.emit(ShardGradients { step, epoch, progress, shards, part })
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use candle_core::Device;
 use framewise_pipeline::stage::upstream::Neighbour;
 use framewise_pipeline::{
-    CheckContext, Component, Estimate, Failure, Flows, Input, InputPort, KeySpec, KeyWord, Keys, Output,
-    OutputPort, Packet, Ports, Remark, Settings, Site, Stage, StageContext, StageError, Survey, Upstream,
-    Wiring,
+    CheckContext, Component, Estimate, Failure, Flows, Input, InputPort, KeySpec, KeyWord, Keys, Mark,
+    Output, OutputPort, Packet, Ports, Remark, Settings, Site, Stage, StageContext, StageError, Survey,
+    Upstream, Wiring,
 };
 
 use crate::device::per_device::per_device;
@@ -24,6 +24,8 @@ use crate::model_kit::estimates::{self, StepOf};
 use crate::model_kit::kind::{MODEL, ModelKind};
 use crate::model_kit::weights_file::{check_precision, check_shapes};
 use crate::payload::{ForwardPass, ForwardShard, Step, WeightsVersion};
+use crate::run_state::parts::while_waiting;
+use crate::training::pace::{Next, Pace};
 
 /// The stage type of a model.
 pub(crate) struct ModelForward(pub(crate) &'static ModelKind);
@@ -57,6 +59,8 @@ struct Forward {
     seed: u64,
     /// The weights in use, with a copy on each other device.
     replicas: Option<Replicas>,
+    /// The pace that several ranks keep, in training.
+    pace: Option<Pace>,
     steps: Input<Step>,
     weights: Input<WeightsVersion>,
     output: Output<ForwardPass>,
@@ -217,6 +221,17 @@ impl Component for ModelForward {
         settings.parse_or_default::<Config>().mode == Mode::Train
     }
 
+    fn divides(&self, site: &Site<'_>) -> Result<(), String> {
+        match site.settings.parse_or_default::<Config>().mode {
+            Mode::Evaluate => Ok(()),
+            Mode::Train => {
+                Err("it works with the statistics of batches, and each rank makes batches of its own: set \
+                                mode = \"evaluate\""
+                    .to_owned())
+            }
+        }
+    }
+
     fn build(
         &self,
         settings: &Settings,
@@ -235,6 +250,7 @@ impl Component for ModelForward {
             training: config.mode == Mode::Train,
             seed: context.seed,
             replicas: None,
+            pace: if config.mode == Mode::Train { Pace::of(context)? } else { None },
             steps: wiring.input("batches")?,
             weights: wiring.input("weights")?,
             output: wiring.output("passes")?,
@@ -249,7 +265,7 @@ impl Stage for Forward {
             let next = if self.training {
                 // If an orderly end is asked for and no step is there, the input counts as ended too. The stage that
                 // would send the next step may itself wait for something that never comes.
-                let Some(next) = self.steps.recv_until_finish()? else { return Ok(()) };
+                let Some(next) = self.steps.recv_until_finish()? else { return self.end() };
                 next
             } else {
                 self.steps.recv()?
@@ -259,6 +275,9 @@ impl Stage for Forward {
                     if self.training && self.context.stop.finish_requested() {
                         // The stage ends as if the input had ended here, so that the steps done so far reach the
                         // checkpoint.
+                        return self.end();
+                    }
+                    if !self.goes_on(Next::of(&step))? {
                         return Ok(());
                     }
                     if self.training || self.replicas.is_none() {
@@ -271,14 +290,38 @@ impl Stage for Forward {
                     }
                     self.output.send(pass)?;
                 }
-                Packet::Mark(mark) => self.output.mark(mark)?,
-                Packet::End => return Ok(()),
+                Packet::Mark(mark) => {
+                    let Mark::EpochEnd { epoch } = mark;
+                    if !self.goes_on(Next::EpochEnd(epoch))? {
+                        return Ok(());
+                    }
+                    self.output.mark(mark)?;
+                }
+                Packet::End => return self.end(),
             }
         }
     }
 }
 
 impl Forward {
+    /// Whether all ranks go on with what this one has next. If not, the run ends in order here too.
+    fn goes_on(&self, next: Next) -> Result<bool, Failure> {
+        let Some(pace) = &self.pace else { return Ok(true) };
+        let goes_on = while_waiting(&self.context, || pace.keep(next))?;
+        if !goes_on {
+            self.context.stop.request_finish();
+        }
+        Ok(goes_on)
+    }
+
+    /// Tells the other ranks that this one has nothing more.
+    fn end(&self) -> Result<(), StageError> {
+        if let Some(pace) = &self.pace {
+            while_waiting(&self.context, || pace.keep(Next::End))?;
+        }
+        Ok(())
+    }
+
     fn take_weights(&mut self) -> Result<(), StageError> {
         loop {
             match self.weights.recv()? {
@@ -333,7 +376,13 @@ impl Forward {
             .into_iter()
             .collect::<candle_core::Result<_>>()
             .map_err(|e| compute_failure(&format!("forward of step {}", step.index), &e))?;
-        Ok(ForwardPass { step: step.index, epoch: step.epoch, progress: step.progress, shards })
+        Ok(ForwardPass {
+            step: step.index,
+            epoch: step.epoch,
+            progress: step.progress,
+            shards,
+            part: step.part,
+        })
     }
 
     fn shard(
@@ -347,6 +396,7 @@ impl Forward {
         let batch = &step.shards[shard];
         let frames = to_device(batch, &self.devices[device])?;
         let (logits, moments) = if self.training {
+            let shard = step.part.map_or(0, |part| part.first_shard) + shard;
             let dropout = Dropout::Seeded { seed: self.seed, step: step.index, shard: shard as u64 };
             let forward = self.model.forward_train(weights, &frames, &dropout)?;
             (forward.logits, Some(Arc::new(forward.moments)))

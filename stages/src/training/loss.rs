@@ -5,11 +5,14 @@
 
 use framewise_pipeline::prelude::*;
 
-use crate::failure::compute_failure;
+use crate::failure::{compute_failure, link_failure};
 use crate::model_kit::estimates;
 use crate::model_kit::predictions::{predictions, video_losses};
 use crate::payload::{ForwardPass, LossPass, LossShard, Predictions};
+use crate::ranks::Channel;
+use crate::run_state::parts::while_waiting;
 use crate::run_state::resume::Start;
+use crate::run_state::spread;
 use crate::words::{self, count, plural};
 
 /// The stage type `loss`.
@@ -26,6 +29,8 @@ pub(crate) struct Config {
 struct Computing {
     allow_unlabelled: bool,
     labels: Labels,
+    /// The way to the other ranks that compute shards of the same steps.
+    channel: Option<Channel>,
     context: StageContext,
     input: Input<ForwardPass>,
     losses: Output<LossPass>,
@@ -66,6 +71,7 @@ impl StageType for Loss {
         Ok(Box::new(Computing {
             allow_unlabelled: config.allow_unlabelled,
             labels: Labels { partial, ..Labels::default() },
+            channel: spread::channel(context)?,
             context: context.clone(),
             input: wiring.input("passes")?,
             losses: wiring.output("losses")?,
@@ -121,6 +127,7 @@ impl Computing {
     fn check_labels(&mut self, mark: Mark) -> Result<(), Failure> {
         let Mark::EpochEnd { epoch } = mark;
         let Labels { videos, without, partial } = std::mem::take(&mut self.labels);
+        let (videos, without) = self.of_all_ranks(videos, without)?;
         if without == 0 || partial {
             return Ok(());
         }
@@ -140,6 +147,19 @@ impl Computing {
         Ok(())
     }
 
+    /// The sums of these counts over all ranks.
+    fn of_all_ranks(&self, videos: u64, without: u64) -> Result<(u64, u64), Failure> {
+        let Some(channel) = &self.channel else { return Ok((videos, without)) };
+        let own = [videos, without].map(u64::to_le_bytes).concat();
+        let all = while_waiting(&self.context, || channel.all_gather(&own));
+        let all = all.map_err(|e| link_failure("counting the labels of an epoch", &e))?;
+        let sum = |index: usize| {
+            let counts = all.iter().filter_map(|bytes| bytes.as_chunks().0.get(index).copied());
+            counts.map(u64::from_le_bytes).sum()
+        };
+        Ok((sum(0), sum(1)))
+    }
+
     fn step(&self, pass: ForwardPass) -> candle_core::Result<(LossPass, Option<Predictions>)> {
         let mut shards = Vec::with_capacity(pass.shards.len());
         let mut per_video = Vec::with_capacity(pass.shards.len());
@@ -157,7 +177,8 @@ impl Computing {
         }
         let predictions =
             if self.predictions.is_connected() { Some(predictions(&pass, &per_video)?) } else { None };
-        let losses = LossPass { step: pass.step, epoch: pass.epoch, progress: pass.progress, shards };
+        let losses =
+            LossPass { step: pass.step, epoch: pass.epoch, progress: pass.progress, shards, part: pass.part };
         Ok((losses, predictions))
     }
 }

@@ -8,4 +8,6 @@ mod init_from;
 pub(crate) mod loss;
 mod nonfinite;
 pub(crate) mod optimizer;
+mod pace;
+mod partners;
 mod traffic;

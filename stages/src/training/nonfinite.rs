@@ -5,14 +5,17 @@
 //! finite.
 
 use candle_core::Device;
-use framewise_pipeline::{ErrorKind, Failure, KeyWord};
+use framewise_pipeline::{ErrorKind, Failure, KeyWord, StageContext};
 
+use crate::failure::link_failure;
 use crate::model::{Dropout, Weights};
 use crate::model_kit::culprit::{Culprit, Origin, first_of, in_weights};
 use crate::model_kit::device_batch::to_device;
 use crate::model_kit::predictions::dense_labels;
 use crate::optim::{DividedMoments, all_finite};
 use crate::payload::{Batch, Update};
+use crate::ranks::Channel;
+use crate::run_state::spread;
 use crate::words::{count, epoch};
 
 /// What is done with a step whose numbers are not finite.
@@ -46,6 +49,15 @@ pub(crate) fn first(
         }
     }
     let names: Vec<String> = weights.model.parameters().into_iter().map(|p| p.name).collect();
+    if update.part.is_some() {
+        // This rank has a slice of the mean alone, so the tensors are seen in parts.
+        let spans = update.gradients.cut.spans(update.gradients.first).iter().zip(update.gradients.parts());
+        let parts = spans.map(|(span, part)| {
+            let name = names.get(span.tensor).map_or("?", String::as_str);
+            (format!("a part of the gradient of {name}"), part.clone())
+        });
+        return first_of(Origin::Gradients, parts);
+    }
     let gradients = names.iter().zip(update.gradients.tensors()?);
     let gradients = gradients.map(|(name, tensor)| (format!("gradient of {name}"), tensor));
     if let Some(culprit) = first_of(Origin::Gradients, gradients)? {
@@ -68,7 +80,8 @@ fn in_shard(
 ) -> candle_core::Result<Option<Culprit>> {
     let device = weights.device().cloned().unwrap_or(Device::Cpu);
     let frames = to_device(batch, &device)?;
-    let dropout = Dropout::Seeded { seed, step: update.step, shard: shard as u64 };
+    let global = update.part.map_or(0, |part| part.first_shard) + shard;
+    let dropout = Dropout::Seeded { seed, step: update.step, shard: global as u64 };
     let computed = weights.model.intermediates(weights, &frames, &dropout)?;
     for (name, tensor) in &computed {
         if let Some(culprit) = Culprit::of(Origin::Forward(weights.model.name()), name, tensor)? {
@@ -91,6 +104,32 @@ fn in_shard(
         .transpose()?
         .flatten();
     Ok(loss.map(|culprit| culprit.in_shard(shard, batch, false)))
+}
+
+/// Where several ranks make the step: the rank that has found the culprit, as messages name it, and whether it is in the
+/// weights. `None` if this rank is to tell what it found, as every rank does that has found something, and as all do if none
+/// has.
+///
+/// # Errors
+/// A rank is missed.
+pub(crate) fn elsewhere(
+    channel: &Channel,
+    own: Option<&Culprit>,
+    context: &StageContext,
+) -> Result<Option<(String, bool)>, Failure> {
+    let found = own.map_or(0, |culprit| if culprit.is_in_the_weights() { 2 } else { 1 });
+    let all = channel.all_gather(&[found]);
+    let all = all.map_err(|e| link_failure("searching for what is not finite", &e))?;
+    if found > 0 {
+        return Ok(None);
+    }
+    let finder = all.iter().position(|found| found.first().is_some_and(|found| *found > 0));
+    Ok(finder.map(|rank| (spread::named(context, rank), all[rank] == [2])))
+}
+
+/// The message about a step whose numbers are not finite on another rank.
+pub(crate) fn describe_elsewhere(number: u64, rank: &str) -> String {
+    format!("step {} has numbers that are not finite on {rank}, which tells the first of them", count(number))
 }
 
 /// The message about a step whose numbers are not finite. `number` counts steps from 1, as metrics.jsonl does.

@@ -14,9 +14,9 @@ use candle_core::{DType, Device};
 use framewise_pipeline::KeySpec;
 use framewise_pipeline::prelude::*;
 
-use crate::collective::{Cut, LIMIT, Team};
+use crate::collective::{Cut, to_bytes};
 use crate::device::Devices;
-use crate::failure::{collective_failure, compute_failure};
+use crate::failure::{collective_failure, compute_failure, link_failure};
 use crate::model::{Model, Weights};
 use crate::model_kit::division::Division;
 use crate::model_kit::estimates;
@@ -24,8 +24,11 @@ use crate::model_kit::keys::{ModelKeys, SCALED, l2_parameters_by_model};
 use crate::model_kit::kind::MODEL;
 use crate::optim::{Adam, AdamConfig, Divided, ScheduleKeys};
 use crate::payload::{Row, TrainState, Update, WeightsVersion};
+use crate::ranks::Channel;
 use crate::run_state::resume::Resume;
+use crate::run_state::spread;
 use crate::training::nonfinite::Policy;
+use crate::training::partners::team;
 use crate::training::traffic::Traffic;
 use crate::training::{eigenvalues, init_from};
 use crate::words::{self, plural};
@@ -192,8 +195,9 @@ impl StageType for Optimizer {
         let model = config.model.model()?;
         let devices = config.devices.open_named()?;
         let shapes = model.parameters().into_iter().map(|parameter| parameter.shape.into());
-        let cut = Cut::new(shapes, devices.len());
-        let team = Team::local(&devices, LIMIT);
+        let channel = spread::channel(context)?;
+        let team = team(&devices, channel.as_ref())?;
+        let cut = Cut::new(shapes, team.size());
         let divided = Divided::new(Adam::new(config.adam.clone()), team, Arc::new(cut));
         let (current, restored) = match context.resources.get::<Resume>() {
             Some(resume) => {
@@ -208,9 +212,13 @@ impl StageType for Optimizer {
                 (version.map_err(|e| collective_failure("making the first version", &e))?, None)
             }
         };
+        if let Some(channel) = &channel {
+            agree_on_weights(channel, current.weights(), context)?;
+        }
         let count = current.weights().parameter_count();
         context.message(Level::Info, format!("{} trainable parameters", words::count(count as u64)));
         Ok(Box::new(Optimizing {
+            channel,
             traffic: Traffic::new(divided.team(), context),
             divided,
             schedule: config.schedule.into(),
@@ -231,6 +239,28 @@ impl StageType for Optimizer {
             context: context.clone(),
         }))
     }
+}
+
+/// Refuses to begin where another rank begins with other weights.
+fn agree_on_weights(channel: &Channel, weights: &Weights, context: &StageContext) -> Result<(), Failure> {
+    let sum = checksum(weights).map_err(|e| compute_failure("comparing the weights with other ranks", &e))?;
+    let all = channel.all_gather(&sum.to_le_bytes());
+    let all = all.map_err(|e| link_failure("comparing the weights with other ranks", &e))?;
+    let Some(rank) = all.iter().position(|theirs| *theirs != sum.to_le_bytes()) else { return Ok(()) };
+    Err(Failure::config(format!(
+        "{} begins with other weights than rank {}: its checkpoint or init_from is another file, or its processor draws other \
+         numbers",
+        spread::named(context, rank),
+        channel.rank()
+    )))
+}
+
+/// The CRC-32C of all tensors of the weights.
+fn checksum(weights: &Weights) -> candle_core::Result<u32> {
+    let parameters = weights.parameters.iter().map(|parameter| parameter.as_detached_tensor());
+    parameters
+        .chain(weights.buffers.iter().cloned())
+        .try_fold(0, |sum, tensor| Ok(crc32c::crc32c_append(sum, &to_bytes(&[tensor])?)))
 }
 
 /// What is wrong where the stage that sums the gradients does so in other slices than those that this stage updates.

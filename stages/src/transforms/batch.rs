@@ -1,7 +1,8 @@
 //! `batch`: packs videos into steps.
 //!
 //! Laws: a batch never crosses the end of an epoch. Without `drop_last`, no video is lost. An epoch that makes no batch
-//! is an error. Otherwise the stages behind this one would have nothing to do, and the run would pass for a good one.
+//! is an error. Otherwise the stages behind this one would have nothing to do, and the run would pass for a good one. Only
+//! one of several ranks that divide the records may have none of them.
 //!
 //! A resumed run begins with the videos that the epoch's steps have used up, and these are dropped here. Videos that
 //! were not read yet are read here, when a batch is made of them.
@@ -11,15 +12,23 @@ use std::sync::Arc;
 use framewise_pipeline::edge::meter::StageMeter;
 use framewise_pipeline::prelude::*;
 
+use crate::device;
 use crate::failure::data_changed;
-use crate::payload::{Batch, EpochProgress, Lazy, Step, Video};
+use crate::payload::{Batch, EpochProgress, Lazy, Step, StepPart, Video, shard_ranges};
+use crate::ranks::Share;
+use crate::run_state::parts;
 use crate::run_state::resume::Start;
+use crate::run_state::spread;
 use crate::words::{self, plural};
 
 /// The stage type `batch`.
 pub(crate) struct BatchVideos {
     config: Config,
     batch: Batch,
+    /// The videos of the next step, where this process computes some of its shards only and so does not need all of them.
+    undivided: Vec<Lazy<Video>>,
+    /// The number of this rank, of all ranks and of the shards of a step, where several ranks make each step.
+    of_shards: Option<(usize, usize, usize)>,
     /// The most visual and audio values of a batch so far.
     largest: (usize, usize),
     /// The number of batches sent so far, over all epochs.
@@ -31,6 +40,8 @@ pub(crate) struct BatchVideos {
     used_up: u64,
     /// Whether the end of an epoch has come.
     had_mark: bool,
+    /// The part of the records that reaches this process.
+    share: Share,
     stage: Arc<str>,
     meter: Arc<StageMeter>,
 }
@@ -82,17 +93,33 @@ impl TransformType for BatchVideos {
         )
     }
 
+    fn divides(config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        if config.drop_last {
+            return Err(
+                "`drop_last` would leave out videos at the end of every rank's part: set it to false"
+                    .to_owned(),
+            );
+        }
+        match config.max_batches {
+            Some(_) => Err("`max_batches` would end every rank's part by itself: leave it out".to_owned()),
+            None => Ok(()),
+        }
+    }
+
     fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
         let start = Start::of(context)?;
         Ok(Self {
             config,
             batch: Batch::default(),
+            undivided: Vec::new(),
+            of_shards: spread::of_shards(context),
             largest: (0, 0),
             sent: start.step,
             epoch: start.epoch,
             progress: EpochProgress { steps: start.epoch_steps, samples: start.epoch_samples, furthest: 0 },
             used_up: start.epoch_samples,
             had_mark: false,
+            share: parts::share(context),
             stage: context.stage.clone(),
             meter: context.meter.clone(),
         })
@@ -110,8 +137,11 @@ impl Transform for BatchVideos {
             self.used_up -= 1;
             return Ok(());
         }
-        self.batch.push(video.load()?)?;
-        if self.batch.videos() < self.config.size {
+        match self.of_shards {
+            None => self.batch.push(video.load()?)?,
+            Some(_) => self.undivided.push(video),
+        }
+        if self.waiting() < self.config.size {
             return Ok(());
         }
         self.send(out)
@@ -135,22 +165,52 @@ impl Transform for BatchVideos {
 
     fn at_end(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         let nothing_is_due = self.had_mark || self.sent > 0;
-        if nothing_is_due && self.batch.videos() == 0 { Ok(()) } else { self.send_rest(out, None) }
+        if nothing_is_due && self.waiting() == 0 { Ok(()) } else { self.send_rest(out, None) }
     }
 }
 
 impl BatchVideos {
+    /// The number of videos of the next step that have come.
+    fn waiting(&self) -> usize {
+        self.batch.videos() + self.undivided.len()
+    }
+
+    /// Reads the videos of this rank's shards, and drops the others. Returns which part of the step they are.
+    fn take_part(&mut self, (rank, ranks, shards): (usize, usize, usize)) -> Result<StepPart, Failure> {
+        let all = std::mem::take(&mut self.undivided);
+        let ranges = shard_ranges(all.len(), shards);
+        let is_own = |shard: &usize| device::place(*shard, ranges.len(), ranks) == rank;
+        let own: Vec<usize> = (0..ranges.len()).filter(is_own).collect();
+        let first_shard = own.first().copied().unwrap_or(ranges.len());
+        let places: Vec<u8> = all.iter().flat_map(|video| video.position().to_le_bytes()).collect();
+        let part = StepPart {
+            first_shard,
+            shards: ranges.len(),
+            videos: all.len(),
+            videos_crc: crc32c::crc32c(&places),
+        };
+        if let (Some(first), Some(last)) = (own.first(), own.last()) {
+            let (start, end) = (ranges[*first].start, ranges[*last].end);
+            for video in all.into_iter().skip(start).take(end - start) {
+                self.batch.push(video.load()?)?;
+            }
+        }
+        Ok(part)
+    }
+
     /// Sends or drops the videos that wait at the end of `epoch`, or of an input that ends without such a mark.
     fn send_rest(&mut self, out: &mut Emitter<'_, Step>, epoch: Option<u64>) -> Result<(), StageError> {
-        let videos = self.batch.videos();
+        let videos = self.waiting();
         if self.config.drop_last {
-            let dropped = std::mem::take(&mut self.batch).videos() as u64;
+            let dropped = videos as u64;
+            self.undivided.clear();
+            self.batch = Batch::default();
             if dropped > 0 {
                 self.meter.count(DROPPED_BY_DROP_LAST, dropped);
             }
         }
-        match self.batch.videos() {
-            0 if self.progress.steps == 0 => Err(self.nothing(videos, epoch).into()),
+        match self.waiting() {
+            0 if self.progress.steps == 0 && self.share.is_whole() => Err(self.nothing(videos, epoch).into()),
             0 => Ok(()),
             _ => self.send(out),
         }
@@ -176,17 +236,19 @@ impl BatchVideos {
     fn send(&mut self, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         // The next batch is about as large, so its buffers are allocated at once. With the room of the largest one so far,
         // they hardly ever grow, which would copy all that is in them. Room that is not used takes no memory.
+        let part = self.of_shards.map(|of_shards| self.take_part(of_shards)).transpose()?;
         let (rgb, audio) = self.batch.features.values();
         self.largest = (self.largest.0.max(rgb), self.largest.1.max(audio));
         let next = Batch { features: self.batch.features.emptied(self.largest), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         self.progress.steps += 1;
-        self.progress.samples += batch.videos() as u64;
+        self.progress.samples += part.map_or(batch.videos(), |part| part.videos) as u64;
         out.emit(Step {
             index: self.sent,
             epoch: self.epoch,
             progress: self.progress,
-            shards: vec![Arc::new(batch)],
+            shards: if batch.videos() == 0 { Vec::new() } else { vec![Arc::new(batch)] },
+            part,
         })?;
         self.sent += 1;
         self.check_wanted()

@@ -67,6 +67,10 @@ impl StageType for Yt8mVideoDecode {
         }))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn build(config: Config, wiring: &mut Wiring, context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
         let options = config.options();
         let decode = Decode::new(DECODE, options, &config.workers, &config.rejects, context)?;

@@ -16,6 +16,7 @@ use crate::failure::data_changed;
 use crate::payload::{Deferred, Lazy, Loader, Record, Video};
 use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::Start;
+use crate::run_state::spread;
 use crate::tfrecord::{DecodeOptions, RecordError};
 
 /// The number of records that each worker decodes at a time.
@@ -180,8 +181,11 @@ impl Decode {
             return Ok(());
         }
         let (decode, options, meter) = (self.decode, self.options.clone(), self.context.meter.clone());
+        // In a replay the record was good before. A rank that reads its own records alone sees it for the first time.
+        let is_new = spread::reads_own(&self.context);
         let load: Loader<Video> = Arc::new(move |origin| {
-            let decoded = decode(&load(origin)?, &options).map_err(data_changed)?;
+            let refused = |error| if is_new { Failure::data(error) } else { data_changed(error) };
+            let decoded = decode(&load(origin)?, &options).map_err(refused)?;
             Ok(counted(decoded, &meter))
         });
         out.emit(Lazy::deferred(position, Deferred { origin, load, bytes }))

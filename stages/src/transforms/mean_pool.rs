@@ -52,6 +52,10 @@ impl TransformType for MeanPool {
         Some(Estimate::default().sends("examples", flows.of("examples").of_bytes(Some(bytes))))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(_config: Config, _context: &StageContext) -> Result<Self, Failure> {
         Ok(Self)
     }

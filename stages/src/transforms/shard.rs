@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use framewise_pipeline::prelude::*;
 
-use crate::payload::{Batch, Step};
+use crate::payload::{Batch, Step, shard_ranges};
 
 /// The stage type `shard`.
 pub(crate) struct Shard {
@@ -53,6 +53,10 @@ impl TransformType for Shard {
         Some(Estimate::default().holds("the copied parts", copied).sends("batches", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(config: Config, _context: &StageContext) -> Result<Self, Failure> {
         Ok(Self { shards: config.shards })
     }
@@ -64,12 +68,31 @@ impl Transform for Shard {
 
     fn process(&mut self, step: Step, out: &mut Emitter<'_, Step>) -> Result<(), StageError> {
         let shards = match step.shards.as_slice() {
+            // Another rank has the rest of the step, and where its shards lie is settled.
+            parts if step.part.is_some() => own_shards(parts, &step),
             [batch] => split(batch, self.shards),
             // An earlier stage has already split the batch, so each part is split further, in order.
             parts => parts.iter().flat_map(|part| split(part, self.shards)).collect(),
         };
         out.emit(Step { shards, ..step })
     }
+}
+
+/// The shards of a step of which this process has a part, as one batch or none.
+fn own_shards(parts: &[Arc<Batch>], step: &Step) -> Vec<Arc<Batch>> {
+    let (Some(part), Some(batch)) = (step.part, parts.first()) else { return Vec::new() };
+    let ranges = shard_ranges(part.videos, part.shards);
+    let own = ranges.into_iter().skip(part.first_shard);
+    let mut first = 0;
+    let mut shards = Vec::new();
+    for range in own {
+        if first >= batch.videos() {
+            break;
+        }
+        shards.push(Arc::new(batch.slice(first, range.len())));
+        first += range.len();
+    }
+    shards
 }
 
 /// Splits a batch of B videos into at most `shards` parts. The first B mod `shards` parts are one video larger.
@@ -79,14 +102,8 @@ pub(crate) fn split(batch: &Arc<Batch>, shards: usize) -> Vec<Arc<Batch>> {
     if shards == 1 {
         return vec![batch.clone()];
     }
-    let (size, larger) = (videos / shards, videos % shards);
-    let mut first = 0;
-    (0..shards)
-        .map(|shard| {
-            let count = size + usize::from(shard < larger);
-            let part = batch.slice(first, count);
-            first += count;
-            Arc::new(part)
-        })
+    shard_ranges(videos, shards)
+        .into_iter()
+        .map(|range| Arc::new(batch.slice(range.start, range.len())))
         .collect()
 }

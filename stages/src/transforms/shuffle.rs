@@ -52,6 +52,10 @@ impl TransformType for Shuffle {
         Some(Estimate::default().holds("the buffer", bytes).sends("examples", flow))
     }
 
+    fn divides(_config: &Config, _site: &Site<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
     fn new(config: Config, context: &StageContext) -> Result<Self, Failure> {
         let epoch = Start::of(context)?.epoch;
         Ok(Self {

@@ -12,7 +12,7 @@ use super::layout::{Fetch, HeadLayout, Parameter};
 use crate::kernels::backend::Backend;
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::linear as kernel;
-use crate::kernels::cpu::matmul::matmul;
+use crate::kernels::cpu::matmul::matmul_by_rows;
 use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
 use crate::model::norm;
@@ -106,7 +106,7 @@ impl Head {
 fn linear(x: &Tensor, weight: &Tensor, backend: Backend, precision: Precision) -> Result<Tensor> {
     match backend {
         Backend::FusedCpu if weight.is_variable() => kernel::linear(x, weight, precision),
-        Backend::FusedCpu => matmul(x, &weight.t()?, precision),
+        Backend::FusedCpu => matmul_by_rows(x, &weight.t()?, precision),
         Backend::Plain => x.matmul(&weight.t()?),
     }
 }

@@ -47,7 +47,7 @@ fn sliced(divided: &Divided, step: usize) -> Sliced {
     let shards = [gradients(step, 0), gradients(step, 1)];
     let members = divided.team().members().len();
     let parts = [(&shards[0], 2), (&shards[1], 1)];
-    reduce_scatter(divided.team(), divided.cut(), &parts, |shard| shard * members / 2).unwrap()
+    reduce_scatter(divided.team(), divided.cut(), &parts, |shard| shard * members / 2, None).unwrap()
 }
 
 fn bits<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<u32> {

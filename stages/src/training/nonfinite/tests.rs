@@ -61,7 +61,7 @@ fn step(weights: &Weights) -> (Update, (Weights, Moments)) {
         adam.update(weights, &zeros, &gradients, 1e-3, None).unwrap();
     let (progress, gradients) = (EpochProgress::default(), Arc::new(Sliced::whole(gradients.tensors)));
     (
-        Update { step: 4, epoch: 1, progress, gradients, moments, videos: 6, batches, losses },
+        Update { step: 4, epoch: 1, progress, gradients, moments, videos: 6, batches, losses, part: None },
         (next, next_moments),
     )
 }

@@ -78,6 +78,7 @@ fn updates(weights: &Weights) -> Vec<Update> {
                 gradients: Arc::new(Sliced::whole(tensors.collect())),
                 moments: vec![Arc::new(forward.moments)],
                 videos: 3,
+                part: None,
                 batches: vec![Arc::new(batch)],
                 losses: vec![Tensor::new(loss, &Device::Cpu).unwrap()],
             }

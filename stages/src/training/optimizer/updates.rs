@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use framewise_pipeline::Results;
 use framewise_pipeline::prelude::*;
+use framewise_pipeline::{ErrorKind, Results};
 
 use crate::collective::CollectiveError;
 use crate::failure::{collective_failure, compute_failure};
 use crate::model::{BatchMoments, Model};
 use crate::optim::{Bounds, Divided, Memory, Schedule, Version, all_finite};
 use crate::payload::{Lease, Row, TrainState, Update, WeightsVersion};
+use crate::ranks::Channel;
 use crate::training::nonfinite::{self, Policy};
 use crate::training::traffic::Traffic;
 
 /// The running stage.
 pub(super) struct Optimizing {
     pub(super) divided: Divided,
+    /// The way to the other ranks that compute shards of the same steps.
+    pub(super) channel: Option<Channel>,
     pub(super) traffic: Traffic,
     pub(super) schedule: Schedule,
     pub(super) model: Arc<dyn Model>,
@@ -165,7 +168,7 @@ impl Optimizing {
         learning_rate: f64,
         newest: &mut Option<TrainState>,
     ) -> Result<Attempt, CollectiveError> {
-        if !nonfinite::losses_are_finite(update)? {
+        if !self.agree(nonfinite::losses_are_finite(update)?)? {
             return Ok(Attempt::NotFinite(None));
         }
         let shards: Vec<&BatchMoments> = update.moments.iter().map(AsRef::as_ref).collect();
@@ -205,6 +208,20 @@ impl Optimizing {
         let number = self.step + 1;
         let culprit = nonfinite::first(self.current.weights(), update, self.context.seed, next)
             .map_err(|e| compute_failure(&format!("searching step {number} for what is not finite"), &e))?;
+        let elsewhere = match &self.channel {
+            Some(channel) => nonfinite::elsewhere(channel, culprit.as_ref(), &self.context)?,
+            None => None,
+        };
+        if let Some((rank, hopeless)) = elsewhere {
+            let text = nonfinite::describe_elsewhere(number, &rank);
+            if self.on_nonfinite == Policy::Stop || hopeless {
+                return Err(Failure::new(ErrorKind::Config, text).into());
+            }
+            self.context.message(Level::Warning, format!("{text}; its update is left out"));
+            self.retired.extend(discarded);
+            self.retired.truncate(KEEP_RETIRED);
+            return Ok(());
+        }
         // Weights that are not finite do not become finite by leaving updates out.
         let hopeless = culprit.as_ref().is_some_and(|c| c.is_in_the_weights());
         if self.on_nonfinite == Policy::Stop || hopeless {
@@ -215,6 +232,15 @@ impl Optimizing {
         self.retired.extend(discarded);
         self.retired.truncate(KEEP_RETIRED);
         Ok(())
+    }
+
+    /// Whether this holds on every rank.
+    fn agree(&self, holds: bool) -> Result<bool, CollectiveError> {
+        let Some(channel) = &self.channel else { return Ok(holds) };
+        let all = channel.all_gather(&[u8::from(holds)]);
+        let all =
+            all.map_err(|source| CollectiveError::Link { operation: "comparing the losses", source })?;
+        Ok(all.iter().all(|holds| holds == &[1]))
     }
 
     /// The buffers of an old version that nobody holds any more.

@@ -78,7 +78,7 @@ impl Optimizer {
             Self::Divided { divided, version, retired } => {
                 let (team, cut) = (divided.team(), divided.cut());
                 let place = |shard| shard * team.members().len() / shards.len();
-                let gradients = reduce_scatter(team, cut, shards, place).unwrap();
+                let gradients = reduce_scatter(team, cut, shards, place, None).unwrap();
                 let memory = retired.take().map(|old| old.into_memory().expect("nobody holds it"));
                 let (next, _) = divided.update(version, &gradients, &buffers, rate, memory).unwrap();
                 *retired = Some(std::mem::replace(version, next));

@@ -15,7 +15,7 @@ use super::{assign, pool};
 use crate::kernels::backend::Fold;
 use crate::kernels::branch::Branch;
 use crate::kernels::cpu::columns::{Columns, add_row, column_sums};
-use crate::kernels::cpu::matmul::matmul;
+use crate::kernels::cpu::matmul::{matmul, matmul_by_rows};
 use crate::kernels::deposits::deposit;
 use crate::kernels::flat::{Flat, reals, tensor, to_f64, vector};
 use crate::kernels::float::{Real, for_float};
@@ -35,6 +35,16 @@ fn folds(branch: &Branch, x: &Frames, fold: Fold) -> Result<bool> {
     // For each frame, the forward pass saves E − F, and the backward pass saves E (the gradient of h) + E − F.
     let saved = frames * (3 * expanded).saturating_sub(2 * size);
     Ok(saved > 3 * expanded * size)
+}
+
+/// Whether an evaluation goes through the fold. The number of frames does not decide, because the values of a video must not
+/// depend on the batch in which it comes. So it is where the fold saves arithmetic for each frame.
+fn folds_in_evaluation(branch: &Branch, x: &Frames, fold: Fold) -> Result<bool> {
+    Ok(match fold {
+        Fold::Always => true,
+        Fold::Never => false,
+        Fold::BySize => x.dims()?.1 < branch.expanded()?,
+    })
 }
 
 /// The detached parameters, and the stacked weights of assignment and attention.
@@ -110,7 +120,7 @@ impl Forward {
             let (constant, padding) = (assign_offset, vec![0.0; width]);
             Ok(Self { x, h, s, folded: true, attention_bias, constant, padding })
         } else {
-            let s = matmul(&h, &parts.stacked.t()?, precision)?;
+            let s = matmul_by_rows(&h, &parts.stacked.t()?, precision)?;
             let attention_bias = parts.attention_bias.clone();
             let (constant, padding) = (vec![0.0; width], assign_offset);
             Ok(Self { x, h, s, folded: false, attention_bias, constant, padding })
@@ -295,7 +305,7 @@ pub(crate) fn eval(
     variance: &Tensor,
     fold: Fold,
 ) -> Result<Tensor> {
-    let fold = folds(branch, &x, fold)?;
+    let fold = folds_in_evaluation(branch, &x, fold)?;
     for_float!(x.dtype(), T => eval_as::<T>(branch, x, lengths, (mean, variance), fold))
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::kernels::bf16::{Bf16, product, product_once};
 use crate::kernels::cpu::affine::Lines;
 use crate::kernels::cpu::columns::add_row;
-use crate::kernels::cpu::matmul::with_matrix;
+use crate::kernels::cpu::matmul::{matmul_by_rows, with_matrix};
 use crate::kernels::flat::{Flat, tensor, to_f64};
 use crate::kernels::precision::Precision;
 use crate::kernels::tiles::{Matrix, Right};
@@ -129,7 +129,7 @@ impl Frames {
     /// `x Wᵀ` [N, out] for a weight [out, F].
     pub(crate) fn times(&self, weight: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Features(x) => x.matmul(&weight.t()?),
+            Self::Features(x) => matmul_by_rows(x, &weight.t()?, Precision::F32),
             Self::Codes(codes) => codes.times(weight),
         }
     }

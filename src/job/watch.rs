@@ -1,0 +1,438 @@
+//! The watch that the ranks of a job keep over each other, over connections of their own, beside MPI: each tells every second that
+//! it is alive, and at which step it is.
+//!
+//! Law: when a rank has died, hangs or cannot be reached, every other one knows it within [`SILENCE`] and a second, with its
+//! number, its host and its last step.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use framewise_pipeline::{ErrorKind, Failure, StopToken};
+use framewise_stages::ranks::Channel;
+use serde::{Deserialize, Serialize};
+
+/// The time from one sign of life to the next.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The time without a sign of life after which a rank counts as lost.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The time that the ranks have to find each other.
+const START: Duration = Duration::from_secs(20);
+
+/// The time from one look at the run of this rank to the next.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The time for one attempt to reach rank 0.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A rank that was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lost {
+    pub(crate) rank: usize,
+    /// The last step that the rank is known to have done.
+    pub(crate) step: u64,
+    pub(crate) why: String,
+}
+
+/// A line between two ranks.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Hello {
+        token: u32,
+        rank: usize,
+    },
+    Alive {
+        step: u64,
+    },
+    /// The run of the rank has ended by itself before its end.
+    Ended {
+        step: u64,
+    },
+    /// The run of the rank is done, and nothing more will come.
+    Bye,
+    Lost(Lost),
+}
+
+/// Where rank 0 listens.
+#[derive(Serialize, Deserialize)]
+struct Meeting {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    token: u32,
+}
+
+/// One rank's part of the watch.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rank: usize,
+    /// The connections: on rank 0 those of all others, on the others that of rank 0.
+    peers: Mutex<BTreeMap<usize, TcpStream>>,
+    /// The last steps of the other ranks, as far as this one hears of them.
+    steps: Mutex<BTreeMap<usize, u64>>,
+    is_over: AtomicBool,
+    lost: AtomicBool,
+    own_step: AtomicU64,
+    step: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    on_lost: Box<dyn Fn(&Lost) + Send + Sync>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watch {
+    /// Connects all ranks, which must all call this. `addresses` are those of this host. When a rank is lost, `on_lost` is called
+    /// once.
+    ///
+    /// # Errors
+    /// `Unavailable` (exit code 69), which names the ranks that did not come.
+    pub(crate) fn begin(
+        channel: &Channel,
+        hosts: &[String],
+        addresses: Vec<IpAddr>,
+        on_lost: impl Fn(&Lost) + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
+        let unavailable = |text: String| Failure::new(ErrorKind::Unavailable, text);
+        let rank = channel.rank();
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0));
+        let listener = listener.map_err(|e| unavailable(format!("listening for the other ranks: {e}")))?;
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        let token = crc32c::crc32c(format!("{:?} {}", Instant::now(), std::process::id()).as_bytes());
+        let meeting = serde_json::to_vec(&Meeting { addresses, port, token }).unwrap_or_default();
+        let meeting = channel.broadcast(0, &meeting).map_err(|e| unavailable(e.to_string()))?;
+        let meeting: Meeting = serde_json::from_slice(&meeting)
+            .map_err(|e| Failure::internal(format!("rank 0 says where it listens in other words: {e}")))?;
+        let peers = if rank == 0 {
+            accept(&listener, meeting.token, hosts)
+        } else {
+            connect(&meeting, rank).map(|stream| BTreeMap::from([(0, stream)]))
+        };
+        let peers = peers.map_err(unavailable)?;
+        let shared = Arc::new(Shared {
+            rank,
+            peers: Mutex::new(peers),
+            steps: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            own_step: AtomicU64::new(0),
+            step: OnceLock::new(),
+            on_lost: Box::new(on_lost),
+        });
+        shared.clone().start().map_err(|e| unavailable(format!("watching the other ranks: {e}")))?;
+        Ok(Self { shared })
+    }
+
+    /// Says from where the step is known at which this rank is.
+    pub(crate) fn steps_from(&self, step: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.shared.step.set(Box::new(step));
+    }
+
+    /// Tells the others as soon as the run of this rank is stopped, by a failure of its own for example, so that they end too. The
+    /// thread that looks ends when the returned value is dropped.
+    pub(crate) fn alarm(&self, stop: &StopToken) -> Alarm {
+        let (sender, over) = mpsc::channel::<()>();
+        let (shared, stop) = (self.shared.clone(), stop.clone());
+        let look = move || {
+            while over.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if stop.is_tripped() {
+                    return shared.ended();
+                }
+            }
+            if stop.is_tripped() {
+                shared.ended();
+            }
+        };
+        let thread = thread::Builder::new().name("watch alarm".into()).spawn(look).ok();
+        Alarm { sender: Some(sender), thread }
+    }
+
+    /// Ends the watch: this rank is done.
+    pub(crate) fn bye(&self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.shared.tell(&Line::Bye);
+    }
+}
+
+/// The thread that sounds the alarm.
+pub(crate) struct Alarm {
+    sender: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why a rank is lost whose run has ended by itself.
+const ENDED: &str = "its run has ended before its end, for the reason that it tells itself";
+
+impl Lost {
+    /// The sentence about it.
+    pub(crate) fn told(&self, hosts: &[String]) -> String {
+        let Self { rank, step, why } = self;
+        let host = hosts.get(*rank).map_or("?", String::as_str);
+        format!("rank {rank} ({host}) is lost after step {step}: {why}; all ranks end")
+    }
+}
+
+impl Shared {
+    fn start(self: Arc<Self>) -> io::Result<()> {
+        let streams: Vec<(usize, TcpStream)> = lock(&self.peers)
+            .iter()
+            .map(|(rank, stream)| Ok((*rank, stream.try_clone()?)))
+            .collect::<io::Result<_>>()?;
+        for (rank, stream) in streams {
+            stream.set_read_timeout(Some(SILENCE))?;
+            let shared = self.clone();
+            thread::Builder::new().name(format!("watch {rank}")).spawn(move || shared.hear(rank, stream))?;
+        }
+        let shared = self.clone();
+        let beat = move || {
+            while !shared.is_over.load(Ordering::SeqCst) {
+                let step = shared.step();
+                shared.tell(&Line::Alive { step });
+                thread::sleep(BEAT);
+            }
+        };
+        thread::Builder::new().name("watch beat".into()).spawn(beat).map(|_| ())
+    }
+
+    fn step(&self) -> u64 {
+        if let Some(step) = self.step.get() {
+            self.own_step.store(step(), Ordering::Relaxed);
+        }
+        self.own_step.load(Ordering::Relaxed)
+    }
+
+    /// Tells the others that the run of this rank has ended before its end. They end too.
+    fn ended(&self) {
+        if self.lost.swap(true, Ordering::SeqCst) {
+            // It has ended because another one is lost, and that one's name is known.
+            return;
+        }
+        let step = self.step();
+        if self.rank == 0 {
+            self.tell(&Line::Lost(Lost { rank: 0, step, why: ENDED.to_owned() }));
+        } else {
+            self.tell(&Line::Ended { step });
+        }
+    }
+
+    /// Sends a line to all connected ranks. One that cannot be reached is found out by its silence.
+    fn tell(&self, line: &Line) {
+        let Ok(text) = serde_json::to_string(line) else { return };
+        for stream in lock(&self.peers).values_mut() {
+            let _ = stream.write_all(format!("{text}\n").as_bytes());
+        }
+    }
+
+    /// Hears what rank `rank` says until it is done or lost.
+    fn hear(&self, rank: usize, stream: TcpStream) {
+        let mut lines = BufReader::new(stream);
+        loop {
+            let mut text = String::new();
+            let why = match lines.read_line(&mut text) {
+                Ok(0) => "its process has ended".to_owned(),
+                Ok(_) => match serde_json::from_str(&text) {
+                    Ok(Line::Alive { step }) => {
+                        lock(&self.steps).insert(rank, step);
+                        continue;
+                    }
+                    Ok(Line::Ended { step }) => {
+                        lock(&self.steps).insert(rank, step);
+                        ENDED.to_owned()
+                    }
+                    Ok(Line::Bye) => return,
+                    Ok(Line::Lost(lost)) => return self.lost(lost),
+                    Ok(Line::Hello { .. }) | Err(_) => "it speaks another language".to_owned(),
+                },
+                Err(error) if is_silence(&error) => {
+                    format!(
+                        "nothing was heard of it for {} s: it hangs, or cannot be reached",
+                        SILENCE.as_secs()
+                    )
+                }
+                Err(error) => format!("its connection broke ({error})"),
+            };
+            let step = lock(&self.steps).get(&rank).copied().unwrap_or_default();
+            return self.lost(Lost { rank, step, why });
+        }
+    }
+
+    fn lost(&self, lost: Lost) {
+        if self.is_over.load(Ordering::SeqCst) || self.lost.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.rank == 0 {
+            self.tell(&Line::Lost(lost.clone()));
+        }
+        (self.on_lost)(&lost);
+    }
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Waits for all other ranks.
+fn accept(
+    listener: &TcpListener,
+    token: u32,
+    hosts: &[String],
+) -> Result<BTreeMap<usize, TcpStream>, String> {
+    let begun = Instant::now();
+    let failed = |error: io::Error| format!("listening for the other ranks: {error}");
+    listener.set_nonblocking(true).map_err(failed)?;
+    let mut peers = BTreeMap::new();
+    while peers.len() + 1 < hosts.len() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if let Some((rank, stream)) = greeted(stream, token).filter(|(rank, _)| *rank < hosts.len()) {
+                    peers.insert(rank, stream);
+                }
+            }
+            Err(error) if is_silence(&error) => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(failed(error)),
+        }
+        if begun.elapsed() > START {
+            let missing = (1..hosts.len()).filter(|rank| !peers.contains_key(rank));
+            let missing: Vec<String> = missing.map(|rank| format!("rank {rank} ({})", hosts[rank])).collect();
+            return Err(format!(
+                "waited {} s at the start, and {} did not come: is a firewall between the hosts?",
+                START.as_secs(),
+                missing.join(", ")
+            ));
+        }
+    }
+    Ok(peers)
+}
+
+/// The rank at the other end of a new connection, if it is one of this job.
+fn greeted(stream: TcpStream, token: u32) -> Option<(usize, TcpStream)> {
+    stream.set_nonblocking(false).ok()?;
+    stream.set_nodelay(true).ok()?;
+    stream.set_write_timeout(Some(BEAT)).ok()?;
+    stream.set_read_timeout(Some(CONNECT)).ok()?;
+    // Nothing follows the greeting before the watch begins, so no line stays behind in this buffer.
+    let mut text = String::new();
+    BufReader::with_capacity(256, stream.try_clone().ok()?).read_line(&mut text).ok()?;
+    match serde_json::from_str(&text).ok()? {
+        Line::Hello { token: theirs, rank } if theirs == token => Some((rank, stream)),
+        _ => None,
+    }
+}
+
+/// Reaches rank 0 at one of its addresses.
+fn connect(meeting: &Meeting, rank: usize) -> Result<TcpStream, String> {
+    let begun = Instant::now();
+    let mut last = String::new();
+    while begun.elapsed() < START {
+        for address in &meeting.addresses {
+            let address = SocketAddr::new(*address, meeting.port);
+            let greeted = TcpStream::connect_timeout(&address, CONNECT).and_then(|mut stream| {
+                stream.set_nodelay(true)?;
+                stream.set_write_timeout(Some(BEAT))?;
+                let hello = Line::Hello { token: meeting.token, rank };
+                let text = serde_json::to_string(&hello).map_err(io::Error::other)?;
+                stream.write_all(format!("{text}\n").as_bytes())?;
+                Ok(stream)
+            });
+            match greeted {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = format!("{address}: {error}"),
+            }
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("rank {rank} could not reach rank 0 within {} s ({last})", START.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use framewise_stages::ranks::{Ranks, Split, Threads};
+
+    use super::*;
+
+    /// The watch of each of some ranks, and where each tells what it has lost.
+    fn watches(size: usize) -> Vec<(Watch, mpsc::Receiver<Lost>)> {
+        let hosts: Vec<String> = (0..size).map(|rank| format!("host-{rank}")).collect();
+        let hosts = &hosts;
+        thread::scope(|scope| {
+            let begin = |end: Threads| {
+                let ranks = Ranks::linked(Arc::new(end), hosts.clone(), Split::Records);
+                let channel = ranks.channel("watch").unwrap().unwrap();
+                let (tell, told) = mpsc::channel();
+                let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+                let tell = Mutex::new(tell);
+                let on_lost = move |lost: &Lost| lock(&tell).send(lost.clone()).unwrap();
+                (Watch::begin(&channel, hosts, addresses, on_lost).unwrap(), told)
+            };
+            let threads: Vec<_> =
+                Threads::link(size).into_iter().map(|end| scope.spawn(move || begin(end))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    fn heard(told: &mpsc::Receiver<Lost>) -> Lost {
+        told.recv_timeout(SILENCE + 2 * BEAT).unwrap()
+    }
+
+    #[test]
+    fn a_rank_whose_connection_ends_is_lost_to_all_others_with_its_step() {
+        let mut all = watches(3);
+        all[2].0.steps_from(|| 12);
+        thread::sleep(2 * BEAT);
+        // This is what the death of a process does to its connections.
+        let (dead, _) = all.remove(2);
+        for stream in lock(&dead.shared.peers).values() {
+            stream.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+        for (_, told) in &all {
+            let lost = heard(told);
+            assert_eq!((lost.rank, lost.step), (2, 12), "{lost:?}");
+            let hosts: Vec<String> = (0..3).map(|rank| format!("host-{rank}")).collect();
+            assert!(lost.told(&hosts).starts_with("rank 2 (host-2) is lost after step 12: "), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn a_rank_that_says_nothing_is_lost() {
+        let all = watches(3);
+        all[1].0.shared.is_over.store(true, Ordering::SeqCst);
+        for (index, (_, told)) in all.iter().enumerate() {
+            if index != 1 {
+                let lost = heard(told);
+                assert!(lost.rank == 1 && lost.why.contains("nothing was heard"), "{lost:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_ends_by_itself_ends_the_others_and_one_that_is_done_does_not() {
+        let all = watches(3);
+        all[1].0.shared.ended();
+        for index in [0, 2] {
+            assert_eq!(heard(&all[index].1).rank, 1);
+        }
+        let done = watches(3);
+        done.iter().for_each(|(watch, _)| watch.bye());
+        for (_, told) in &done {
+            assert!(told.recv_timeout(2 * BEAT).is_err());
+        }
+    }
+}
