@@ -58,6 +58,8 @@ pub struct EdgeGauge {
     pub limits: EdgeLimits,
     items: AtomicIsize,
     bytes: AtomicIsize,
+    /// Whether the sender waits for bytes, so that the receiver must wake it.
+    wants_bytes: AtomicBool,
     /// Whether the sender ended the edge. A channel that is empty and disconnected then means `End`.
     ended: AtomicBool,
 }
@@ -131,6 +133,7 @@ pub(crate) fn bounded<T: Payload>(
         limits,
         items: AtomicIsize::new(0),
         bytes: AtomicIsize::new(0),
+        wants_bytes: AtomicBool::new(false),
         ended: AtomicBool::new(false),
     };
     let gauge = Arc::new(gauge);
@@ -141,6 +144,25 @@ pub(crate) fn bounded<T: Payload>(
         EdgeReceiver { packets: packet_receiver, freed: freed_sender, gauge: gauge.clone(), share: close };
     (sender, receiver, gauge)
 }
+
+/// Tries an operation until it gives a result, for a microsecond or two. `None` if it gives none in that time.
+///
+/// Where both stages are fast, the other one is about to make the operation possible. Waiting costs several microseconds on
+/// both sides, because the thread sleeps and must be woken.
+fn patiently<R>(mut attempt: impl FnMut() -> Option<R>) -> Option<R> {
+    for pause in 0..PAUSES {
+        if let Some(result) = attempt() {
+            return Some(result);
+        }
+        for _ in 0..1 << pause {
+            std::hint::spin_loop();
+        }
+    }
+    attempt()
+}
+
+/// The pauses between two attempts of [`patiently`], each of which is twice as long as the one before.
+const PAUSES: u32 = 6;
 
 fn byte_len<T: Payload>(packet: &Packet<T>) -> usize {
     match packet {
@@ -162,10 +184,21 @@ impl<T: Payload> EdgeSender<T> {
         }
         let bytes = byte_len(&packet);
         self.wait_for_bytes(bytes, stop, &mut on_wait)?;
-        match self.packets.try_send(packet) {
-            Ok(()) => {}
-            Err(TrySendError::Disconnected(_)) => return Err(Interrupted::Disconnected),
-            Err(TrySendError::Full(packet)) => {
+        let mut unsent = Some(packet);
+        let tried = patiently(|| {
+            let packet = unsent.take()?;
+            match self.packets.try_send(packet) {
+                Err(TrySendError::Full(packet)) => {
+                    unsent = Some(packet);
+                    None
+                }
+                sent => Some(sent),
+            }
+        });
+        match (tried, unsent) {
+            (Some(Ok(())), _) => {}
+            (Some(Err(_)), _) | (None, None) => return Err(Interrupted::Disconnected),
+            (None, Some(packet)) => {
                 on_wait.wait_begins();
                 select_biased! {
                     recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
@@ -202,17 +235,21 @@ impl<T: Payload> EdgeSender<T> {
             return Ok(());
         }
         on_wait.wait_begins();
-        while full() {
-            // A token that is left from an earlier removal only costs one more look. No token is ever lost: the
-            // receiver subtracts first and leaves the token afterwards, and where it finds the slot full, the token in
-            // the slot is taken only later. That last step orders operations on two places, the sum and the slot. The
-            // sum is therefore read and written SeqCst, as the slot is inside the channel.
-            select_biased! {
-                recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
-                recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected)?,
-            }
+        // The receiver subtracts first and looks at this wish afterwards. So either it finds the wish, or `full` below finds
+        // its subtraction. Both places are read and written SeqCst, which orders the operations on them.
+        self.gauge.wants_bytes.store(true, Ordering::SeqCst);
+        let mut waited = Ok(());
+        while waited.is_ok() && full() {
+            // A token that is left from an earlier removal only costs one more look. No token is ever lost: where the
+            // receiver finds the slot full, the token in the slot is taken only later. That orders operations on two
+            // places, the sum and the slot, which is inside the channel and SeqCst, too.
+            waited = select_biased! {
+                recv(stop.wake()) -> _ => Err(Interrupted::Stopped),
+                recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected),
+            };
         }
-        Ok(())
+        self.gauge.wants_bytes.store(false, Ordering::SeqCst);
+        waited
     }
 }
 
@@ -242,10 +279,14 @@ impl<T: Payload> EdgeReceiver<T> {
         if stop.is_tripped() {
             return Err(Interrupted::Stopped);
         }
-        let packet = match self.packets.try_recv() {
-            Ok(packet) => packet,
-            Err(TryRecvError::Disconnected) => return self.disconnected(stop),
-            Err(TryRecvError::Empty) => {
+        let tried = patiently(|| match self.packets.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            received => Some(received),
+        });
+        let packet = match tried {
+            Some(Ok(packet)) => packet,
+            Some(Err(_)) => return self.disconnected(stop),
+            None => {
                 on_wait.wait_begins();
                 select_biased! {
                     recv(stop.wake()) -> _ => return Err(Interrupted::Stopped),
@@ -262,8 +303,10 @@ impl<T: Payload> EdgeReceiver<T> {
         if let (Some(close), 1..) = (&self.share, bytes) {
             close.0.release(bytes);
         }
-        // A full token slot already says that room was made.
-        let _ = self.freed.try_send(());
+        if self.gauge.wants_bytes.load(Ordering::SeqCst) {
+            // A full token slot already says that room was made.
+            let _ = self.freed.try_send(());
+        }
         Ok(packet)
     }
 

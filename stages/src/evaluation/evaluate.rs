@@ -16,6 +16,7 @@ use framewise_pipeline::{InnerGraph, Observer, Resources, Settings};
 
 use super::inner::{Config, inner_graph, load, refuse_streams};
 use super::together::Together;
+use crate::model_kit::estimates;
 use crate::model_kit::kind::{MODEL, ModelKind};
 use crate::model_kit::scoring;
 use crate::model_kit::weights_file::InjectedWeights;
@@ -124,14 +125,17 @@ impl TransformType for Evaluate {
         survey
     }
 
-    fn estimate(config: &Config, _site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
+    fn estimate(config: &Config, site: &Site<'_>, flows: &Flows) -> Option<Estimate> {
         let states = flows.of("states");
         let every = |steps: u64, every: u64| steps.checked_div(every).unwrap_or(0);
         let runs = states.total().zip(states.epochs).map(|(total, epochs)| {
             every(total, config.every_steps).saturating_add(every(epochs, config.every_epochs))
         });
         // What the inner graph holds is counted by its own stages.
-        let estimate = Estimate::default().holds("the state to be measured", states.bytes);
+        let estimate = Estimate::default().holds("the state to be measured", states.bytes).holds(
+            "the state that is made meanwhile",
+            estimates::next_state_bytes(site.upstream, states.bytes),
+        );
         let estimate = runs.into_iter().fold(estimate, |estimate, runs| estimate.counts("evaluations", runs));
         Some(estimate.sends("states", Flow { newest_is_held: false, ..states }))
     }

@@ -83,6 +83,19 @@ pub(crate) fn state_bytes(upstream: &Upstream<'_>) -> Option<u64> {
     Some(parameters(upstream.nearest("optimizer")?.ports)?.saturating_mul(3 * FLOAT_BYTES))
 }
 
+/// Whether an optimizer on these devices writes the next version of weights and moments over the last one where no stage
+/// holds that.
+pub(crate) fn updates_in_place(devices: &[String]) -> bool {
+    matches!(devices, [only] if gpu(only).is_none())
+}
+
+/// The bytes of the state that an optimizer makes while the stage with this upstream holds the one before, where it would
+/// otherwise write over that. It is 0 for all other stages.
+pub(crate) fn next_state_bytes(upstream: &Upstream<'_>, state: Option<u64>) -> Option<u64> {
+    let sender = upstream.iter().next().filter(|stage| stage.type_name == "optimizer");
+    if sender.is_some_and(|sender| updates_in_place(&device_names(sender))) { state } else { Some(0) }
+}
+
 /// The flow of what a stage makes of each item of an input, of these bytes.
 pub(crate) fn one_for_one(flows: &Flows, input: &str, bytes: Option<u64>) -> Flow {
     Flow { newest_is_held: false, ..flows.of(input) }.of_bytes(bytes)

@@ -193,6 +193,10 @@ impl StageType for CheckpointStage {
         let states = flows.of("states");
         let estimate = Estimate::default()
             .holds("the state to be written", states.bytes)
+            .holds(
+                "the state that is made meanwhile",
+                estimates::next_state_bytes(site.upstream, states.bytes),
+            )
             .holds("moments put together of slices", joined_moments(site.upstream))
             .holds("buffers for writing", WRITE_BUFFERS);
         let Some(written) = config.written(states) else { return Some(estimate) };

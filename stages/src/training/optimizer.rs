@@ -167,11 +167,15 @@ impl StageType for Optimizer {
             if !memories.contains(&memory) {
                 memories.push(memory);
                 estimate = estimate.holds_on("weights", weights, memory);
-                estimate = estimate.holds_on("weights of the next step", weights, memory);
+                if !estimates::updates_in_place(names) {
+                    estimate = estimate.holds_on("weights of the next step", weights, memory);
+                }
             }
         }
         estimate = division.holds("Adam's moments", 2, estimate);
-        estimate = division.holds("Adam's moments of the next step", 2, estimate);
+        if !estimates::updates_in_place(names) {
+            estimate = division.holds("Adam's moments of the next step", 2, estimate);
+        }
         // Where the forward pass is computed on other devices, they get a copy.
         let forward = estimates::forward(site.upstream).map(estimates::device_names).unwrap_or_default();
         for gpu in forward.iter().filter_map(|name| estimates::gpu(name)) {

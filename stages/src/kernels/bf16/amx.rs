@@ -73,18 +73,18 @@ static SHAPES: Shapes = {
 ///
 /// # Safety
 /// [`available`] said yes.
-pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results, fresh: bool) {
+pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
     let tiles = left[0].len();
     assert!([left[1].len(), right[0].len(), right[1].len()] == [tiles; 3], "panels of one length");
-    let stride = results.stride();
-    let upper = results.values().as_mut_ptr();
+    let (stride, fresh) = (results.stride(), results.is_fresh());
+    let upper = results.values().as_mut_ptr().cast::<f32>();
     // SAFETY: `Results` has at least 31 · stride + 32 values, so row 16 lies within.
     let lower = unsafe { upper.add(SIDE * stride) };
     // SAFETY: the processor has the instructions by this function's condition. The configuration is 64 bytes that are
     // valid: palette 1, eight registers of 16 rows of 64 bytes. Every read of an operand is of one `Tile`, 1024 bytes:
     // each pointer starts at the first of `tiles` tiles and goes on by one tile a turn, for `tiles` turns. The results
     // are read and written in rows of 64 bytes at columns 0 and 16 of rows 0..32, which all lie within the
-    // 31 · stride + 32 values, and `results` is borrowed exclusively. No other code uses tile registers, which is why
+    // 31 · stride + 32 values, and `results` is borrowed exclusively. They are read only if they are numbers. No other code uses tile registers, which is why
     // they need not be saved, and they are released at the end. The flags are clobbered, the stack is not used.
     unsafe {
         asm!(

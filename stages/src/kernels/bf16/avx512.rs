@@ -9,57 +9,81 @@ use super::plain;
 use super::results::Results;
 use crate::kernels::tiles::tile::{SIDE, Tile, WORDS};
 
+/// The rows of results whose sums stay in registers at a time, with all columns of a block. Of 32 registers, the sums take
+/// 16. Each load of a pair from the left then serves two instructions, so that the multiplications set the pace, and not the
+/// loads.
+const ROWS: usize = 8;
+
 /// A block of results, as [`plain::block`].
 ///
 /// # Safety
 /// The processor has AVX512F and AVX512_BF16, and the operating system keeps their registers.
 #[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results, fresh: bool) {
-    let stride = results.stride();
-    let values = results.values().as_mut_ptr();
+pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
+    let (stride, wanted, fresh) = (results.stride(), results.rows(), results.is_fresh());
+    let values = results.values().as_mut_ptr().cast::<f32>();
     for (i, left) in left.into_iter().enumerate() {
-        for (j, right) in right.into_iter().enumerate() {
-            // SAFETY: i, j < 2, so that the offset and the 16 rows of 16 numbers from there lie within the
-            // 31 · stride + 32 values that `Results` was checked to have. Nobody else reads or writes them, because
-            // `results` is borrowed exclusively.
-            unsafe { tiles(left, right, values.add(i * SIDE * stride + j * SIDE), stride, fresh) };
+        for first in (0..SIDE).step_by(ROWS).take_while(|first| i * SIDE + first < wanted) {
+            // SAFETY: i < 2 and first + 8 ≤ 16, so that the 8 rows of 32 numbers from there lie within the
+            // 31 · stride + 32 values that `Results` was checked to have, and they are read only if they are numbers.
+            // Nobody else reads or writes them, because `results` is borrowed exclusively.
+            unsafe { rows(left, first, right, values.add((i * SIDE + first) * stride), stride, fresh) };
         }
     }
 }
 
-/// The product of one panel of left tiles and one of right tiles.
+/// The product of the rows `first..first + 8` of one panel of left tiles and two panels of right tiles.
 ///
 /// # Safety
-/// As [`block`], and for each `r` below 16 the 16 numbers from `results + r · stride` are readable and writable.
+/// As [`block`], and for each `r` below 8 the 32 numbers from `results + r · stride` are writable, and readable unless
+/// `fresh`. `first` is at most 8.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn tiles(left: &[Tile], right: &[Tile], results: *mut f32, stride: usize, fresh: bool) {
-    let mut sums: [__m512; SIDE] = [_mm512_setzero_ps(); SIDE];
+unsafe fn rows(
+    left: &[Tile],
+    first: usize,
+    right: [&[Tile]; 2],
+    results: *mut f32,
+    stride: usize,
+    fresh: bool,
+) {
+    let mut sums: [[__m512; ROWS]; 2] = [[_mm512_setzero_ps(); ROWS]; 2];
     if !fresh {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: `row` is below 16; the rest is this function's condition.
-            *sums = unsafe { _mm512_loadu_ps(results.add(row * stride)) };
-        }
-    }
-    for (left, right) in left.iter().zip(right) {
-        for (pair, columns) in right.0.chunks_exact(SIDE).enumerate() {
-            // SAFETY: `columns` are 16 u32, the 64 bytes that are read.
-            let columns = unsafe { _mm512_loadu_si512(columns.as_ptr().cast::<__m512i>()) };
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let pair = _mm512_set1_epi32(left.0[row * WORDS + pair].cast_signed());
-                // SAFETY: every type is 64 bytes without invalid values.
-                let (pair, columns) = unsafe {
-                    (
-                        std::mem::transmute::<__m512i, __m512bh>(pair),
-                        std::mem::transmute::<__m512i, __m512bh>(columns),
-                    )
-                };
-                *sums = _mm512_dpbf16_ps(*sums, pair, columns);
+        for row in 0..ROWS {
+            // SAFETY: `row` is below 8; the rest is this function's condition.
+            unsafe {
+                sums[0][row] = _mm512_loadu_ps(results.add(row * stride));
+                sums[1][row] = _mm512_loadu_ps(results.add(row * stride + SIDE));
             }
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: `row` is below 16; the rest is this function's condition.
-        unsafe { _mm512_storeu_ps(results.add(row * stride), *sums) };
+    for ((left, one), other) in left.iter().zip(right[0]).zip(right[1]) {
+        for pair in 0..WORDS {
+            // SAFETY: `pair` is below 16, so that the 16 u32 from `pair · 16` lie within a tile. Every type is 64 bytes
+            // without invalid values.
+            let columns: [__m512bh; 2] = unsafe {
+                let load = [one, other].map(|tile| tile.0.as_ptr().add(pair * SIDE).cast::<__m512i>());
+                [
+                    std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(load[0])),
+                    std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(load[1])),
+                ]
+            };
+            for row in 0..ROWS {
+                // SAFETY: `first + row` and `pair` are below 16. Every type is 64 bytes without invalid values.
+                let pair: __m512bh = unsafe {
+                    let word = *left.0.as_ptr().add((first + row) * WORDS + pair);
+                    std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(word.cast_signed()))
+                };
+                sums[0][row] = _mm512_dpbf16_ps(sums[0][row], pair, columns[0]);
+                sums[1][row] = _mm512_dpbf16_ps(sums[1][row], pair, columns[1]);
+            }
+        }
+    }
+    for row in 0..ROWS {
+        // SAFETY: `row` is below 8; the rest is this function's condition.
+        unsafe {
+            _mm512_storeu_ps(results.add(row * stride), sums[0][row]);
+            _mm512_storeu_ps(results.add(row * stride + SIDE), sums[1][row]);
+        }
     }
 }
 
@@ -68,11 +92,6 @@ unsafe fn tiles(left: &[Tile], right: &[Tile], results: *mut f32, stride: usize,
 /// # Safety
 /// The processor has AVX2 and FMA, and the operating system keeps their registers.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn block_by_fma(
-    left: [&[Tile]; 2],
-    right: [&[Tile]; 2],
-    results: &mut Results,
-    fresh: bool,
-) {
-    plain::block(left, right, results, fresh);
+pub(super) unsafe fn block_by_fma(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
+    plain::block(left, right, results);
 }

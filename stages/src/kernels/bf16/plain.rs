@@ -58,24 +58,18 @@ fn tile_order(left: &Tile, right: &Tile, sums: &mut [[f32; SIDE]; SIDE]) {
 }
 
 /// Computes a block of results: two panels of left tiles times two panels of right tiles, all four of one length, added
-/// to what stands in `results` unless the block is `fresh`.
+/// to what stands in `results` unless the place is fresh.
 #[inline(always)]
-fn block_by(
-    product: TileProduct,
-    left: [&[Tile]; 2],
-    right: [&[Tile]; 2],
-    results: &mut Results,
-    fresh: bool,
-) {
+fn block_by(product: TileProduct, left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
     let stride = results.stride();
     for (i, left) in left.into_iter().enumerate() {
         for (j, right) in right.into_iter().enumerate() {
             let mut sums = [[0.0; SIDE]; SIDE];
-            let rows = results.values().chunks_mut(stride).skip(i * SIDE).take(SIDE);
-            let places = rows.map(|row| &mut row[j * SIDE..(j + 1) * SIDE]);
-            if !fresh {
-                for (sums, place) in sums.iter_mut().zip(places) {
-                    sums.copy_from_slice(place);
+            if !results.is_fresh() {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        *sum = results.get(i * SIDE + row, j * SIDE + column);
+                    }
                 }
             }
             for (left, right) in left.iter().zip(right) {
@@ -83,7 +77,9 @@ fn block_by(
             }
             let rows = results.values().chunks_mut(stride).skip(i * SIDE).take(SIDE);
             for (sums, row) in sums.iter().zip(rows) {
-                row[j * SIDE..(j + 1) * SIDE].copy_from_slice(sums);
+                for (place, sum) in row[j * SIDE..(j + 1) * SIDE].iter_mut().zip(sums) {
+                    place.write(*sum);
+                }
             }
         }
     }
@@ -91,18 +87,13 @@ fn block_by(
 
 /// A block of results in the pair order.
 #[inline(always)]
-pub(super) fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results, fresh: bool) {
+pub(super) fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
     const { assert!(BLOCK == 2 * SIDE) };
-    block_by(pair_order, left, right, results, fresh);
+    block_by(pair_order, left, right, results);
 }
 
 /// A block of results in the tile order.
 #[cfg(test)]
-pub(super) fn block_in_tile_order(
-    left: [&[Tile]; 2],
-    right: [&[Tile]; 2],
-    results: &mut Results,
-    fresh: bool,
-) {
-    block_by(tile_order, left, right, results, fresh);
+pub(super) fn block_in_tile_order(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
+    block_by(tile_order, left, right, results);
 }

@@ -3,6 +3,8 @@
 //! One operand is packed as a whole. The other is split into bands, one for each task, which packs it piece by piece into
 //! memory that stays in the cache.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::number::Bf16;
@@ -64,30 +66,32 @@ fn band_of(lines: usize) -> usize {
 /// The product in bands of rows, for many rows.
 fn by_rows<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, right: &Right<Bf16>) -> Vec<f32> {
     let (rows, columns) = (left.rows(), right.columns());
-    let mut results = vec![0.0; rows * columns];
-    if rows == 0 || columns == 0 {
-        return results;
-    }
     let (depth, band) = (tiles_of::<Bf16>(left.columns()), band_of(rows));
-    results.par_chunks_mut(band * columns).enumerate().for_each_init(Vec::new, |packed, (index, results)| {
+    if rows * columns * depth == 0 {
+        return vec![0.0; rows * columns];
+    }
+    let mut results = Vec::with_capacity(rows * columns);
+    let memory = &mut results.spare_capacity_mut()[..rows * columns];
+    memory.par_chunks_mut(band * columns).enumerate().for_each_init(Vec::new, |packed, (index, memory)| {
         let first = index * band;
-        let panels = panels_of(results.len() / columns);
+        let panels = panels_of(memory.len() / columns);
+        let mut values = Values::Fresh(memory);
         for from in (0..depth).step_by(CHUNK) {
             let to = depth.min(from + CHUNK);
             packed.resize(panels * (to - from), Tile::ZERO);
-            for (panel, tiles) in packed.chunks_exact_mut(to - from).enumerate() {
-                left.left_tiles(first + panel * SIDE, from * Bf16::DEPTH, tiles);
-            }
-            let place = Place { values: &mut *results, columns, fresh: from == 0 };
-            blocks(
+            left.left_band(first, from * Bf16::DEPTH, to - from, packed);
+            values = blocks(
                 unit,
-                place,
+                Place { values, columns },
                 panels,
                 |panel| &packed[panel * (to - from)..][..to - from],
                 |panel| right.panel(panel, from, to),
             );
         }
     });
+    // SAFETY: the capacity is at least this length. `depth` is at least 1, so that `blocks` was called for each band, and it
+    // writes every number of its band.
+    unsafe { results.set_len(rows * columns) };
     results
 }
 
@@ -127,9 +131,7 @@ impl<T: Number<Bf16>> Source for MatrixSource<'_, T> {
         memory: &'a mut Vec<Tile>,
     ) -> Vec<&'a [Tile]> {
         memory.resize(panels.len() * places.len(), Tile::ZERO);
-        for (tiles, panel) in memory.chunks_exact_mut(places.len()).zip(panels) {
-            self.0.right_tiles(places.start * Bf16::DEPTH, panel * SIDE, tiles);
-        }
+        self.0.right_band(places.start * Bf16::DEPTH, panels.start * SIDE, places.len(), memory);
         memory.chunks_exact(places.len()).collect()
     }
 }
@@ -138,10 +140,10 @@ impl<T: Number<Bf16>> Source for MatrixSource<'_, T> {
 fn by_columns<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, columns: usize, right: &impl Source) -> Vec<f32> {
     let rows = left.rows();
     let mut results = vec![0.0; rows * columns];
-    if rows == 0 || columns == 0 {
+    let depth = tiles_of::<Bf16>(left.columns());
+    if rows * columns * depth == 0 {
         return results;
     }
-    let depth = tiles_of::<Bf16>(left.columns());
     let left_panels = panels_of(rows);
     let mut packed = vec![Tile::ZERO; left_panels * depth];
     packed.par_chunks_mut(depth.max(1)).enumerate().for_each(|(panel, tiles)| {
@@ -155,13 +157,13 @@ fn by_columns<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, columns: usize, righ
             let width = band.min(columns - first);
             let panels = first / SIDE..first / SIDE + panels_of(width);
             let mut part = vec![0.0; rows * width];
+            let mut values = Values::Begun(&mut part);
             for from in (0..depth).step_by(CHUNK) {
                 let to = depth.min(from + CHUNK);
                 let tiles = right.band(panels.clone(), from..to, memory);
-                let place = Place { values: &mut part, columns: width, fresh: from == 0 };
-                blocks(
+                values = blocks(
                     unit,
-                    place,
+                    Place { values, columns: width },
                     left_panels,
                     |panel| &packed[panel * depth..][from..to],
                     |panel| tiles[panel],
@@ -181,21 +183,46 @@ fn by_columns<T: Number<Bf16>>(unit: Unit, left: Matrix<T>, columns: usize, righ
 
 /// The results of a band, all rows of which lie one after another.
 struct Place<'a> {
-    values: &'a mut [f32],
+    values: Values<'a>,
     columns: usize,
-    fresh: bool,
 }
 
-/// Computes all blocks of a band, from the tiles of its panels.
-fn blocks<'t>(
+/// The memory of results.
+enum Values<'a> {
+    /// Nothing was written to it yet.
+    Fresh(&'a mut [MaybeUninit<f32>]),
+    /// The results so far, to which more are added.
+    Begun(&'a mut [f32]),
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Fresh(values) => values.len(),
+            Self::Begun(values) => values.len(),
+        }
+    }
+
+    /// The place of the block of results that begins at `first`.
+    fn block(&mut self, first: usize, stride: usize) -> Results<'_> {
+        match self {
+            Self::Fresh(values) => Results::fresh(&mut values[first..], stride),
+            Self::Begun(values) => Results::begun(&mut values[first..], stride),
+        }
+    }
+}
+
+/// Computes all blocks of a band, from the tiles of its panels, of which there are two for each 32 rows. Returns its results.
+fn blocks<'a, 't>(
     unit: Unit,
-    place: Place,
+    place: Place<'a>,
     left_panels: usize,
     left: impl Fn(usize) -> &'t [Tile],
     right: impl Fn(usize) -> &'t [Tile],
-) {
-    let Place { values, columns, fresh } = place;
+) -> Values<'a> {
+    let Place { mut values, columns } = place;
     let rows = values.len() / columns;
+    assert!(values.len() == rows * columns && left_panels * SIDE >= rows, "panels for all rows");
     let mut edge = [0.0; BLOCK * BLOCK];
     for column in (0..columns).step_by(BLOCK) {
         let panel = column / SIDE;
@@ -205,21 +232,40 @@ fn blocks<'t>(
             let row = panel * SIDE;
             let first = row * columns + column;
             if row + BLOCK <= rows && column + BLOCK <= columns {
-                let mut results = Results::new(&mut values[first..], columns);
-                unit.block(left, right, &mut results, fresh);
+                unit.block(left, right, &mut values.block(first, columns));
                 continue;
             }
             // The block reaches over an edge of the results, and is computed beside them.
             let width = BLOCK.min(columns - column);
             let height = BLOCK.min(rows.saturating_sub(row));
-            for (line, edge) in edge.chunks_exact_mut(BLOCK).take(height).enumerate() {
-                edge[..width].copy_from_slice(&values[first + line * columns..][..width]);
+            let at = |line: usize| first + line * columns..first + line * columns + width;
+            match &mut values {
+                Values::Fresh(_) => edge.fill(0.0),
+                Values::Begun(values) => {
+                    for (line, edge) in edge.chunks_exact_mut(BLOCK).take(height).enumerate() {
+                        edge[..width].copy_from_slice(&values[at(line)]);
+                    }
+                }
             }
-            unit.block(left, right, &mut Results::new(&mut edge, BLOCK), fresh);
+            unit.block(left, right, &mut Results::begun(&mut edge, BLOCK).first_rows(height));
             for (line, edge) in edge.chunks_exact(BLOCK).take(height).enumerate() {
-                values[first + line * columns..][..width].copy_from_slice(&edge[..width]);
+                match &mut values {
+                    Values::Fresh(values) => {
+                        for (value, result) in values[at(line)].iter_mut().zip(edge) {
+                            value.write(*result);
+                        }
+                    }
+                    Values::Begun(values) => values[at(line)].copy_from_slice(&edge[..width]),
+                }
             }
         }
+    }
+    match values {
+        // SAFETY: the loops have written every number. Each row is below `left_panels · 16` and each column below `columns`,
+        // so each number is one of a block, which is either whole and writes its 32 × 32 numbers, or is copied from `edge` up to
+        // the last row and column. An initialized number has the memory of one that may not be.
+        Values::Fresh(values) => Values::Begun(unsafe { &mut *(std::ptr::from_mut(values) as *mut [f32]) }),
+        begun @ Values::Begun(_) => begun,
     }
 }
 

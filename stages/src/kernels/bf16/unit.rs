@@ -51,19 +51,19 @@ impl Unit {
     }
 
     /// Computes a block of results: two panels of left tiles times two panels of right tiles, all four of one length,
-    /// added to what stands in `results` unless the block is `fresh`.
-    pub(super) fn block(self, left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results, fresh: bool) {
+    /// added to what stands in `results` unless the place is fresh.
+    pub(super) fn block(self, left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mut Results) {
         match self {
             // SAFETY: a unit is only made by `all`, which asked the processor and the operating system for it.
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Self::Amx => unsafe { super::amx::block(left, right, results, fresh) },
+            Self::Amx => unsafe { super::amx::block(left, right, results) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { super::avx512::block(left, right, results, fresh) },
+            Self::Avx512 => unsafe { super::avx512::block(left, right, results) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Fma => unsafe { super::avx512::block_by_fma(left, right, results, fresh) },
-            Self::Plain => plain::block(left, right, results, fresh),
+            Self::Fma => unsafe { super::avx512::block_by_fma(left, right, results) },
+            Self::Plain => plain::block(left, right, results),
         }
     }
 }

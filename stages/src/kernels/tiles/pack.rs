@@ -7,6 +7,9 @@ use rayon::prelude::*;
 use super::tile::{BLOCK, SIDE, Tile, WORDS};
 use crate::kernels::wide::widest;
 
+/// The panels of a right operand that a thread packs at a time.
+const PANELS: usize = 4;
+
 /// The numbers that a tile holds.
 pub(crate) trait Form: Send + Sync {
     /// The numbers of one word, 2 or 4.
@@ -129,11 +132,23 @@ impl<'a, T: Copy> Matrix<'a, T> {
     where
         T: Number<F>,
     {
+        self.left_band(row, column, tiles.len(), tiles);
+    }
+
+    /// Packs the left tiles of a band of panels, the first tile at `row` and `column`, `count` tiles of each panel one after
+    /// another.
+    pub(crate) fn left_band<F: Form>(&self, row: usize, column: usize, count: usize, tiles: &mut [Tile])
+    where
+        T: Number<F>,
+    {
         widest(
             #[inline(always)]
             || {
-                for (index, tile) in tiles.iter_mut().enumerate() {
-                    self.left_tile(row, column + index * F::DEPTH, tile);
+                if self.by_columns {
+                    self.across(column, row, count, tiles);
+                    transpose(tiles);
+                } else {
+                    self.along(row, column, count, tiles);
                 }
             },
         );
@@ -144,85 +159,96 @@ impl<'a, T: Copy> Matrix<'a, T> {
     where
         T: Number<F>,
     {
+        self.right_band(row, column, tiles.len(), tiles);
+    }
+
+    /// Packs the right tiles of a band of panels, the first tile at `row` and `column`, `count` tiles of each panel one after
+    /// another.
+    pub(crate) fn right_band<F: Form>(&self, row: usize, column: usize, count: usize, tiles: &mut [Tile])
+    where
+        T: Number<F>,
+    {
         widest(
             #[inline(always)]
             || {
-                for (index, tile) in tiles.iter_mut().enumerate() {
-                    self.right_tile(row + index * F::DEPTH, column, tile);
+                if self.by_columns {
+                    self.along(column, row, count, tiles);
+                    transpose(tiles);
+                } else {
+                    self.across(row, column, count, tiles);
                 }
             },
         );
     }
 
-    /// Packs the left tile of rows from `row` and columns from `column`. What lies outside the matrix is zero.
+    /// Packs panels of 16 lines of memory from `line`, `count` tiles of each from `place`. The groups are neighbours of one
+    /// line. What lies outside the matrix is zero.
+    ///
+    /// One line after the other is read, because the processor fetches ahead along a line and not from line to line.
     #[inline(always)]
-    fn left_tile<F: Form>(&self, row: usize, column: usize, tile: &mut Tile)
-    where
-        T: Number<F>,
-    {
-        if self.by_columns {
-            let mut across = Tile::ZERO;
-            self.across(column, row, &mut across);
-            across.transpose(tile);
-        } else {
-            self.along(row, column, tile);
-        }
-    }
-
-    /// Packs the right tile of rows from `row` and columns from `column`. What lies outside the matrix is zero.
-    #[inline(always)]
-    fn right_tile<F: Form>(&self, row: usize, column: usize, tile: &mut Tile)
-    where
-        T: Number<F>,
-    {
-        if self.by_columns {
-            let mut along = Tile::ZERO;
-            self.along(column, row, &mut along);
-            along.transpose(tile);
-        } else {
-            self.across(row, column, tile);
-        }
-    }
-
-    /// Packs 16 lines of memory from `line`, each from `place`. The groups are neighbours of one line.
-    #[inline(always)]
-    fn along<F: Form>(&self, line: usize, place: usize, tile: &mut Tile)
+    fn along<F: Form>(&self, line: usize, place: usize, count: usize, tiles: &mut [Tile])
     where
         T: Number<F>,
     {
         let (lines, length) = self.lines();
-        for (index, words) in tile.0.chunks_exact_mut(WORDS).enumerate() {
-            let line = line + index;
-            if line >= lines || place >= length {
-                words.fill(0);
-                continue;
+        for (panel, tiles) in tiles.chunks_exact_mut(count.max(1)).enumerate() {
+            for index in 0..SIDE {
+                let line = line + panel * SIDE + index;
+                for (turn, tile) in tiles.iter_mut().enumerate() {
+                    let words = &mut tile.0[index * WORDS..(index + 1) * WORDS];
+                    let place = place + turn * F::DEPTH;
+                    if line >= lines || place >= length {
+                        words.fill(0);
+                        continue;
+                    }
+                    let rest = &self.values[line * self.stride + place..line * self.stride + length];
+                    words_along::<F, T>(rest, words);
+                }
             }
-            let rest = &self.values[line * self.stride + place..line * self.stride + length];
-            words_along::<F, T>(rest, words);
         }
     }
 
-    /// Packs lines of memory from `line`, each of 16 numbers from `place`. The groups are lines that follow each other.
+    /// Packs lines of memory from `line`, `count` tiles one after the other, each of 16 numbers from `place` for each panel.
+    /// The groups are lines that follow each other. What lies outside the matrix is zero.
+    ///
+    /// The lines of a group are read along all panels before the next group, as in [`Matrix::along`].
     #[inline(always)]
-    fn across<F: Form>(&self, line: usize, place: usize, tile: &mut Tile)
+    fn across<F: Form>(&self, line: usize, place: usize, count: usize, tiles: &mut [Tile])
     where
         T: Number<F>,
     {
         let (lines, length) = self.lines();
-        let numbers = |line: usize| -> &[T] {
-            if line >= lines || place >= length {
-                return &[];
+        for turn in 0..count {
+            for group in 0..WORDS {
+                let line = line + turn * F::DEPTH + group * F::GROUP;
+                for (panel, tiles) in tiles.chunks_exact_mut(count).enumerate() {
+                    let place = place + panel * SIDE;
+                    let numbers = |line: usize| -> &[T] {
+                        if line >= lines || place >= length {
+                            return &[];
+                        }
+                        &self.values
+                            [line * self.stride + place..line * self.stride + length.min(place + SIDE)]
+                    };
+                    let words = &mut tiles[turn].0[group * SIDE..(group + 1) * SIDE];
+                    words_across::<F, T>(|offset| numbers(line + offset), words);
+                }
             }
-            &self.values[line * self.stride + place..line * self.stride + length.min(place + SIDE)]
-        };
-        for (index, words) in tile.0.chunks_exact_mut(SIDE).enumerate() {
-            words_across::<F, T>(|place| numbers(line + index * F::GROUP + place), words);
         }
     }
 
     /// The number of lines of memory, and the numbers of each.
     fn lines(&self) -> (usize, usize) {
         if self.by_columns { (self.columns, self.rows) } else { (self.rows, self.columns) }
+    }
+}
+
+/// Makes right tiles of left ones, or the other way round.
+#[inline(always)]
+fn transpose(tiles: &mut [Tile]) {
+    for tile in tiles {
+        let other = tile.clone();
+        other.transpose(tile);
     }
 }
 
@@ -250,8 +276,8 @@ impl<F: Form> Right<F> {
     pub(crate) fn pack<T: Number<F>>(matrix: Matrix<T>) -> Self {
         let depth = tiles_of::<F>(matrix.rows);
         let mut tiles = vec![Tile::ZERO; panels_of(matrix.columns) * depth];
-        tiles.par_chunks_mut(depth.max(1)).enumerate().for_each(|(panel, tiles)| {
-            matrix.right_tiles(0, panel * SIDE, tiles);
+        tiles.par_chunks_mut((PANELS * depth).max(1)).enumerate().for_each(|(band, tiles)| {
+            matrix.right_band(0, band * PANELS * SIDE, depth, tiles);
         });
         Self { tiles, rows: matrix.rows, columns: matrix.columns, form: PhantomData }
     }

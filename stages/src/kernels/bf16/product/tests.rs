@@ -170,9 +170,9 @@ fn the_tile_order_in_ordinary_arithmetic_equals_the_loop() {
     }
     let packed = Right::pack(right_matrix);
     let mut found = vec![0.0; BLOCK * BLOCK];
-    let mut results = Results::new(&mut found, BLOCK);
+    let mut results = Results::begun(&mut found, BLOCK);
     let panels = [packed.panel(0, 0, 2), packed.panel(1, 0, 2)];
-    plain::block_in_tile_order([&tiles[..2], &tiles[2..]], panels, &mut results, true);
+    plain::block_in_tile_order([&tiles[..2], &tiles[2..]], panels, &mut results);
     let round = |values: &[f32]| values.iter().map(|v| nearest(*v)).collect::<Vec<_>>();
     let (left, right) = (round(&left), round(&right));
     for (index, found) in found.iter().enumerate() {
@@ -232,4 +232,65 @@ fn rounding_goes_to_the_nearest_and_to_the_even_one_of_two() {
     for value in numbers(2000, 9) {
         assert_eq!(f32::from_bits(bits_of(value) & 0xffff_0000), nearest(value), "{value}");
     }
+}
+
+/// Prints how fast the blocks alone are, from tiles in the cache, and the products of a full-size training step. The first is
+/// the limit of the others.
+#[test]
+#[ignore = "a measurement"]
+fn products_of_a_full_size_step() {
+    use std::time::Instant;
+
+    let (frames, threads) = (8400, rayon::current_num_threads());
+    let rate = |operations: usize, body: &mut dyn FnMut()| {
+        body();
+        let start = Instant::now();
+        (0..3).for_each(|_| body());
+        6.0 * operations as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    let tiles = vec![Tile([0x3f80_3f80; 256]); 4 * CHUNK];
+    let blocks = 4000;
+    let mut alone = || {
+        rayon::broadcast(|_| {
+            let mut results = vec![0.0; BLOCK * 2048];
+            for _ in 0..blocks {
+                let panels = |panel: usize| &tiles[panel * CHUNK..][..CHUNK];
+                let (left, right) = ([panels(0), panels(1)], [panels(2), panels(3)]);
+                Unit::best().block(left, right, &mut Results::begun(&mut results, 2048));
+            }
+        });
+    };
+    let limit = rate(threads * blocks * BLOCK * BLOCK * CHUNK * 32, &mut alone);
+    println!("{:?} on {threads} threads: blocks {limit:.0} GFLOP/s", Unit::best());
+    let bytes: Vec<u8> = (0..frames * 1024).map(|i| (i * 73 % 251) as u8).collect();
+    let codes = Matrix::of_rows(&bytes, frames, 1024);
+    let of = |rows: usize, columns: usize| numbers(rows * columns, 5);
+    let (expand, folded, gradient) = (of(2048, 1024), of(1032, 1024), of(frames, 2048));
+    let (fold, z, hidden, dhidden) = (of(1032, 2048), of(40, 36864), of(2048, 36864), of(40, 2048));
+    let show = |name: &str, operations: usize, body: &mut dyn FnMut()| {
+        let rate = rate(operations, body);
+        println!("{name}: {rate:.0} GFLOP/s, {:.0} % of the limit", 100.0 * rate / limit);
+    };
+    let rows = |values, rows, columns| Matrix::of_rows(values, rows, columns);
+    show("x W_expand", frames * 1024 * 2048, &mut || {
+        product_once(codes, rows(&expand[..], 2048, 1024).transposed());
+    });
+    show("x folded", frames * 1024 * 1032, &mut || {
+        product_once(codes, rows(&folded[..], 1032, 1024).transposed());
+    });
+    show("gradient of W_expand", frames * 1024 * 2048, &mut || {
+        product_once(rows(&gradient[..], frames, 2048).transposed(), codes);
+    });
+    show("the fold", 1032 * 2048 * 1024, &mut || {
+        product_once(rows(&fold[..], 1032, 2048), rows(&expand[..], 2048, 1024));
+    });
+    show("hidden layer", 40 * 36864 * 2048, &mut || {
+        product_once(rows(&z[..], 40, 36864), rows(&hidden[..], 2048, 36864).transposed());
+    });
+    show("gradient of the hidden layer's input", 40 * 36864 * 2048, &mut || {
+        product_once(rows(&dhidden[..], 40, 2048), rows(&hidden[..], 2048, 36864));
+    });
+    show("gradient of the hidden layer's weight", 40 * 36864 * 2048, &mut || {
+        product_once(rows(&dhidden[..], 40, 2048).transposed(), rows(&z[..], 40, 36864));
+    });
 }
