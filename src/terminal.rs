@@ -63,6 +63,7 @@ pub(crate) fn say(text: &str) {
 static PREFIX: OnceLock<String> = OnceLock::new();
 
 /// Begins every further line on standard error with `prefix`. The first one counts.
+#[cfg(feature = "mpi")]
 pub(crate) fn begin_lines_with(prefix: String) {
     let _ = PREFIX.set(prefix);
 }

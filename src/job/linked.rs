@@ -33,6 +33,7 @@ pub(crate) struct Linked {
 const LAST: Duration = Duration::from_secs(4);
 
 /// The time in which all ranks tell why they end before the first of them ends the job.
+#[cfg(feature = "mpi")]
 const TELLING: Duration = Duration::from_millis(800);
 
 /// The addresses at which other hosts may reach this one, the loopback addresses last.

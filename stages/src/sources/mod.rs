@@ -1,6 +1,7 @@
 //! The sources: stages without inputs, which read files or make data.
 
 mod again;
+mod agreed;
 mod input_files;
 mod pieces;
 mod read_ahead;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use framewise_pipeline::prelude::*;
 
 use crate::failure::data_changed;
-use crate::failure::{link_failure, read_failure};
+use crate::failure::read_failure;
 use crate::io::{self, patterns};
 use crate::payload::{Deferred, Lazy, Loader, Record};
 use crate::ranks::Share;
@@ -23,6 +23,7 @@ use crate::run_state::rejects::{RejectKeys, Rejects};
 use crate::run_state::resume::{Resume, Start};
 use crate::run_state::spread;
 use crate::sources::again::{changed, in_memory, load};
+use crate::sources::agreed;
 use crate::sources::input_files;
 use crate::sources::pieces::{Piece, PieceReader, pieces};
 use crate::sources::read_ahead::{self, ReadAhead};
@@ -165,7 +166,7 @@ impl Stage for Reader {
             let files = self.files.iter().cloned().zip(self.lengths.iter().copied());
             part.note(&Note::Files { files: files.collect() })?;
         }
-        self.agree_on_files()?;
+        agreed::agree_on_files(&self.context, &self.files, &self.lengths)?;
         self.rejects.start()?;
         self.rejected_behind = self.ledger.known_to_others(&self.context.stage)?;
         self.unread = self.start.epoch_samples;
@@ -189,33 +190,6 @@ impl Stage for Reader {
 }
 
 impl Reader {
-    /// Refuses to begin where another rank that makes the same steps has other files.
-    fn agree_on_files(&self) -> Result<(), Failure> {
-        let Some(channel) = spread::channel(&self.context)? else { return Ok(()) };
-        let listed = |(file, bytes): (&PathBuf, &u64)| {
-            format!("{} of {bytes} bytes\n", file.file_name().unwrap_or_default().to_string_lossy())
-        };
-        let own: String = self.files.iter().zip(&self.lengths).map(listed).collect();
-        let all = channel.all_gather(own.as_bytes());
-        let all = all.map_err(|e| link_failure("comparing the files with other ranks", &e))?;
-        for (rank, theirs) in all.iter().enumerate() {
-            let theirs = String::from_utf8_lossy(theirs);
-            if theirs == own {
-                continue;
-            }
-            let mut pairs = own.lines().zip(theirs.lines());
-            let difference = match pairs.find(|(own, theirs)| own != theirs) {
-                Some((own, theirs)) => format!("it has {theirs} where this rank has {own}"),
-                None => {
-                    format!("it has {} where this rank has {}", theirs.lines().count(), own.lines().count())
-                }
-            };
-            let rank = spread::named(&self.context, rank);
-            return Err(Failure::config(format!("{rank} has other files: {difference}")));
-        }
-        Ok(())
-    }
-
     /// The failure of an epoch without a record to send.
     fn nothing(&self) -> Failure {
         let files = match self.files.as_slice() {
