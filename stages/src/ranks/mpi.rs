@@ -37,6 +37,9 @@ pub struct Mpi {
     is_over: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
+/// A message under way: its request until it is done, the rank that sends it, and the bytes that are expected.
+type Pending<'s, 'a> = (Option<Request<'a, [u8], &'s LocalScope<'a>>>, usize, usize);
+
 impl Session {
     /// Begins MPI in this process, once, and returns this rank's end of the link.
     ///
@@ -137,11 +140,7 @@ impl Link for Mpi {
 
 impl Mpi {
     /// Waits until every request is done, and tells of each the rank, the expected bytes and the bytes that came.
-    fn complete<'a>(
-        &self,
-        requests: &mut [(Option<Request<'a, [u8], &LocalScope<'a>>>, usize, usize)],
-        mut done: impl FnMut(usize, usize, usize),
-    ) {
+    fn complete<'a>(&self, requests: &mut [Pending<'_, 'a>], mut done: impl FnMut(usize, usize, usize)) {
         let begun = Instant::now();
         let mut first = 0;
         while first < requests.len() {

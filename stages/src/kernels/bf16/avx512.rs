@@ -38,6 +38,7 @@ pub(super) unsafe fn block(left: [&[Tile]; 2], right: [&[Tile]; 2], results: &mu
 /// As [`block`], and for each `r` below 8 the 32 numbers from `results + r · stride` are writable, and readable unless
 /// `fresh`. `first` is at most 8.
 #[target_feature(enable = "avx512f,avx512bf16")]
+#[expect(clippy::needless_range_loop, reason = "a row is an index of two arrays and an offset in memory")]
 unsafe fn rows(
     left: &[Tile],
     first: usize,

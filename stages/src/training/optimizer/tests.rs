@@ -230,9 +230,12 @@ fn address(weights: &Weights) -> usize {
     values.as_ptr() as usize
 }
 
+/// The bits of the weights and of the moments of a state, and the address of its weights.
+type Shown = (Vec<Vec<u32>>, Vec<Vec<u32>>, usize);
+
 /// What a run shows whose sinks drop each version and each state before the next update comes: the bits of each state, and
 /// the address of its weights.
-fn run_dropping() -> Vec<(Vec<Vec<u32>>, Vec<Vec<u32>>, usize)> {
+fn run_dropping() -> Vec<Shown> {
     let settings = settings("skip");
     let model = ModelKind::of(&settings).model(&settings).unwrap();
     let updates = updates(&Weights::initial(model, SEED, &Device::Cpu, DType::F32).unwrap());
@@ -271,8 +274,7 @@ fn run_dropping() -> Vec<(Vec<Vec<u32>>, Vec<Vec<u32>>, usize)> {
     graph.edge("optimizer.states", "states.input", items(1));
     let outcome = graph.build(&RunOptions::default()).unwrap().run();
     assert!(matches!(outcome.status, Status::Done), "{:?}", outcome.status);
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    seen
+    std::mem::take(&mut *seen.lock().unwrap())
 }
 
 #[test]
