@@ -28,7 +28,7 @@ use crate::shell::short;
 use crate::text::{self, count, plural};
 
 /// The time that the stages of a rank have to end when the run is stopped.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The directories of a run that is about to be built, and the checkpoint from which it is resumed.
 pub(super) struct Begun {
