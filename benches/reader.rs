@@ -10,41 +10,14 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use common::drop::Drop;
 use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
 use framewise_pipeline::graph::load_str;
-use framewise_pipeline::prelude::*;
-use framewise_stages::payload::Step;
 use framewise_stages::synthetic::{SyntheticConfig, SyntheticVideos};
 use framewise_stages::tfrecord::{Compression, ReaderOptions, RecordReader, RecordWriter, encode_frames};
 
 /// The files over which the videos are spread.
 const FILES: usize = 8;
-
-/// A sink that drops batches.
-struct Drop;
-
-struct Dropping(Input<Step>);
-
-impl StageType for Drop {
-    const NAME: &'static str = "drop";
-    const DOC: &'static str = "Drops batches.";
-    type Config = ();
-
-    fn ports(_config: &()) -> Ports {
-        Ports { inputs: vec![InputPort::of::<Step>("batches")], outputs: vec![] }
-    }
-
-    fn build(_config: (), wiring: &mut Wiring, _context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
-        Ok(Box::new(Dropping(wiring.input("batches")?)))
-    }
-}
-
-impl Stage for Dropping {
-    fn run(mut self: Box<Self>) -> Result<(), StageError> {
-        while !matches!(self.0.recv()?, Packet::End) {}
-        Ok(())
-    }
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     common::keep_memory();

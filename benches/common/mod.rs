@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no program uses everything")]
 
+pub(crate) mod drop;
+
 use std::time::Instant;
 
 use candle_core::{Device, Result, Tensor};

@@ -3,11 +3,15 @@
 //! `guard hop N` sends N items over an edge, `guard reader N` reads N records into batches, `guard f32 N` and `guard bf16 N`
 //! make N training steps of a small model. Nothing is printed.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use common::drop::Drop;
 use framewise_pipeline::engine::{Pipeline, RunOptions, Status};
 use framewise_pipeline::graph::load_str;
 use framewise_pipeline::prelude::*;
@@ -16,40 +20,9 @@ use framewise_stages::model::{
     DeviceBatch, Dropout, Model, NextVlad, NextVladConfig, Precision, Weights, backward,
 };
 use framewise_stages::optim::{Adam, AdamConfig, Moments};
-use framewise_stages::payload::Step;
-
-/// The allocator of the program that is guarded.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The records of the bundled file.
 const RECORDS: u64 = 270;
-
-/// A sink that drops batches.
-struct Drop;
-
-struct Dropping(Input<Step>);
-
-impl StageType for Drop {
-    const NAME: &'static str = "drop";
-    const DOC: &'static str = "Drops batches.";
-    type Config = ();
-
-    fn ports(_config: &()) -> Ports {
-        Ports { inputs: vec![InputPort::of::<Step>("batches")], outputs: vec![] }
-    }
-
-    fn build(_config: (), wiring: &mut Wiring, _context: &StageContext) -> Result<Box<dyn Stage>, Failure> {
-        Ok(Box::new(Dropping(wiring.input("batches")?)))
-    }
-}
-
-impl Stage for Dropping {
-    fn run(mut self: Box<Self>) -> Result<(), StageError> {
-        while !matches!(self.0.recv()?, Packet::End) {}
-        Ok(())
-    }
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` adds `--bench`.

@@ -227,9 +227,14 @@ impl Linked {
     }
 }
 
+/// The stage that makes the run of a graph a training.
+pub(super) fn trainer(graph: &ResolvedGraph) -> Option<&graph::ResolvedStage> {
+    graph.stages.iter().find(|stage| stage.type_name == "optimizer")
+}
+
 /// How the ranks divide the work of a graph: a training run by the shards of each step, any other by the records.
 pub(super) fn split(graph: &ResolvedGraph) -> Split {
-    if !graph.stages.iter().any(|stage| stage.type_name == "optimizer") {
+    if trainer(graph).is_none() {
         return Split::Records;
     }
     // Whoever passes over a bad record changes what the steps behind it are made of, so that every rank must know of it.

@@ -3,7 +3,7 @@
 use framewise_pipeline::graph::{self, ResolvedGraph};
 use framewise_pipeline::{ErrorKind, Failure, Registry};
 
-use super::linked::{Linked, shards};
+use super::linked::{Linked, shards, trainer};
 use super::member::Job;
 use crate::cli::RunArgs;
 use crate::exit::UsageError;
@@ -32,7 +32,7 @@ pub(crate) fn check(
     if linked.is_some() {
         return check_linked(job, args, graph, registry);
     }
-    if let Some(trains) = graph.stages.iter().find(|stage| stage.type_name == "optimizer") {
+    if let Some(trains) = trainer(graph) {
         let text = format!(
             "{told}: this graph trains (stage `{}`), and processes that train together need a build with the feature \
              `mpi`; --rank 0/1 makes this process train by itself",
@@ -59,7 +59,7 @@ pub(crate) fn check(
 /// Refuses what linked ranks cannot run together.
 fn check_linked(job: &Job, args: &RunArgs, graph: &ResolvedGraph, registry: &Registry) -> anyhow::Result<()> {
     let told = job.told();
-    if !graph.stages.iter().any(|stage| stage.type_name == "optimizer") {
+    if trainer(graph).is_none() {
         if args.resume.is_some() {
             return Err(UsageError(format!("{told}: --resume goes on with a training run")).into());
         }

@@ -77,7 +77,7 @@ impl Adam {
     /// `bounds` are those of the version, if they are known, and become those of the next one.
     ///
     /// # Errors
-    /// Those of [`Adam::update`]. Nothing was written then, unless a kernel failed.
+    /// The errors of [`Adam::update`]. In case of an error nothing was written, unless a kernel failed.
     pub fn update_in_place(
         &self,
         weights: &Weights,

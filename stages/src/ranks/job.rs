@@ -60,14 +60,14 @@ impl Ranks {
         Self { rank, hosts, split, link, tags, waited, scope }
     }
 
-    /// The same ranks for a graph that is divided in this way, such as the evaluation inside a training run.
+    /// Returns these ranks for a graph that is divided in this way, such as the evaluation inside a training run.
     pub fn split_by(&self, split: Split) -> Self {
         let tags = Mutex::new(self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let (hosts, link, scope) = (self.hosts.clone(), self.link.clone(), self.scope.clone());
         Self { rank: self.rank, hosts, split, link, tags, waited: self.waited.clone(), scope }
     }
 
-    /// The same ranks for what runs inside the stage `stage`. Its channels are others than those of the same names outside.
+    /// Returns these ranks for what runs inside the stage `stage`. Its channels are others than those of the same names outside.
     #[must_use]
     pub fn within(mut self, stage: &str) -> Self {
         self.scope = format!("{}{stage}/", self.scope);
@@ -94,6 +94,14 @@ impl Ranks {
         match self.split {
             Split::Records => Share { rank: self.rank, ranks: self.size() },
             Split::Shards { .. } => Share::WHOLE,
+        }
+    }
+
+    /// The rank as messages name it, with its host where that is known.
+    pub fn named(&self, rank: usize) -> String {
+        match self.host(rank) {
+            "" => format!("rank {rank}"),
+            host => format!("rank {rank} ({host})"),
         }
     }
 

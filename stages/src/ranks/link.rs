@@ -63,7 +63,7 @@ pub enum LinkError {
     Length {
         /// The rank that sent the message.
         rank: usize,
-        /// Its length in bytes.
+        /// The length of the message in bytes.
         found: usize,
         /// The length of the place for it.
         expected: usize,

@@ -77,7 +77,7 @@ impl Pace {
         let Some((rank, theirs)) = all.iter().enumerate().find(|(_, next)| **next != Some(own)) else {
             return Ok(true);
         };
-        let (rank, theirs) = (format!("rank {rank} ({})", self.ranks.host(rank)), *theirs);
+        let (rank, theirs) = (self.ranks.named(rank), *theirs);
         Err(Failure::new(ErrorKind::Config, difference(&rank, own, theirs)))
     }
 }
