@@ -18,7 +18,7 @@ const FRAMES: usize = 6;
 const CLASSES: u32 = 10;
 
 fn record(data: Vec<u8>) -> Record {
-    Record { origin: Origin { file: Arc::from(Path::new("fuzz")), record: 0, byte: 0 }, data }
+    Record { origin: Origin { file: Arc::from(Path::new("fuzz")), record: 0, byte: 0 }, data: data.into() }
 }
 
 /// Asserts the laws of decoding for this payload.
@@ -43,8 +43,8 @@ pub fn check(data: &[u8]) {
     assert!(used <= 8 * data.len() + 4096, "{used} bytes for a payload of {}", data.len());
     match frames.expect("decoded above") {
         Ok(example) => {
-            assert_eq!(example.rgb.len(), example.frames * RGB);
-            assert_eq!(example.audio.len(), example.frames * AUDIO);
+            assert_eq!((example.rgb.len(), example.rgb.width()), (example.frames, RGB));
+            assert_eq!((example.audio.len(), example.audio.width()), (example.frames, AUDIO));
             assert!((1..=FRAMES).contains(&example.frames) && !example.id.is_empty());
             assert_labels(&example.labels);
             let again = decode_frames(&self::record(encode_frames(&example)), &options);

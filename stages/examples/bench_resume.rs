@@ -20,7 +20,7 @@ use framewise_pipeline::{
     Component, Failure, InputPort, KeySpec, Packet, PayloadType, Ports, Resources, Settings, Stage,
     StageContext, Wiring,
 };
-use framewise_stages::payload::{Example, Origin, Step};
+use framewise_stages::payload::{Example, Origin, Rows, Step};
 use framewise_stages::random;
 use framewise_stages::store::Checkpoint;
 use framewise_stages::tfrecord::{Compression, ReaderOptions, RecordReader, RecordWriter, encode_frames};
@@ -109,8 +109,8 @@ fn make(paths: &[PathBuf], bytes: u64, frames: usize) -> Result<u64, Box<dyn Err
                 id: format!("v{videos:09}"),
                 labels: vec![1, 20, 300],
                 frames,
-                rgb: rgb.to_vec(),
-                audio: audio.to_vec(),
+                rgb: Rows::packed(rgb.to_vec(), frames),
+                audio: Rows::packed(audio.to_vec(), frames),
                 origin: Origin { file: Path::new("bench").into(), record: videos, byte: 0 },
             });
             writer.write(&payload)?;

@@ -14,7 +14,7 @@ use std::{io::Cursor, sync::Arc};
 use common::Damage;
 use counting::peak;
 use framewise_stages::{
-    payload::{Example, Origin, Record, VideoExample},
+    payload::{Example, Origin, Record, Rows, VideoExample},
     synthetic::{SyntheticConfig, SyntheticVideos},
     tfrecord::{
         Compression, DEFAULT_ID_KEYS, DecodeOptions, ReadError, ReaderOptions, RecordReader, RecordWriter,
@@ -78,15 +78,15 @@ fn no_input_panics_or_allocates_beyond_its_size() {
             damage.mutate(&mut data, &payloads[other]);
         }
         let length = data.len();
-        let record = Record { origin: origin(), data };
+        let record = Record { origin: origin(), data: data.into() };
         let options = options();
         let used = peak(|| {
             let frames = decode_frames(&record, &options);
             match frames {
                 Ok(example) => {
                     good += 1;
-                    assert_eq!(example.rgb.len(), example.frames * 4);
-                    assert_eq!(example.audio.len(), example.frames * 2);
+                    assert_eq!((example.rgb.len(), example.rgb.width()), (example.frames, 4));
+                    assert_eq!((example.audio.len(), example.audio.width()), (example.frames, 2));
                     assert!((1..=OPTIONS_MAX_FRAMES).contains(&example.frames));
                     assert!(!example.id.is_empty());
                     assert!(example.labels.iter().all(|&label| label < 10));
@@ -111,12 +111,12 @@ fn no_input_panics_or_allocates_beyond_its_size() {
         id: "abc".to_owned(),
         labels: vec![3; 4 << 20],
         frames: 1,
-        rgb: vec![1; 4],
-        audio: vec![2; 2],
+        rgb: Rows::packed(vec![1; 4], 1),
+        audio: Rows::packed(vec![2; 2], 1),
         origin: origin(),
     };
     let data = encode_frames(&example);
-    let record = Record { origin: origin(), data };
+    let record = Record { origin: origin(), data: data.into() };
     let used = peak(|| assert_eq!(decode_frames(&record, &options()).unwrap().labels, [3]));
     assert!(used < 64 << 10, "{used} bytes");
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use framewise_stages::payload::{Example, Origin};
+use framewise_stages::payload::{Example, Origin, Rows};
 use framewise_stages::tfrecord::{Compression, RecordWriter, encode_frames};
 
 use crate::support::cli::{Desk, SMALL, data, names, paddle};
@@ -69,7 +69,7 @@ fn golden_videos(path: &Path) -> std::collections::HashMap<String, Tensor> {
     let lengths = tensors["input.lengths"].to_vec1::<i64>().unwrap();
     let rows = |name: &str, video: usize| {
         let frames = tensors[name].get(video).unwrap().narrow(0, 0, lengths[video] as usize).unwrap();
-        frames.flatten_all().unwrap().to_vec1::<u8>().unwrap()
+        Rows::packed(frames.flatten_all().unwrap().to_vec1::<u8>().unwrap(), lengths[video] as usize)
     };
     let labels = tensors["input.labels"].to_vec2::<f32>().unwrap();
     let mut writer = RecordWriter::create(path, Compression::None).unwrap();

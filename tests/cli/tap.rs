@@ -3,6 +3,7 @@
 #[cfg(unix)]
 use std::time::Duration;
 
+use framewise_stages::payload::Rows;
 use serde_json::Value;
 
 #[cfg(unix)]
@@ -26,7 +27,8 @@ fn array<'v>(packet: &'v Value, name: &str) -> &'v Value {
 
 /// Checks an array of bytes against the bytes.
 #[track_caller]
-fn assert_bytes(array: &Value, rows: usize, bytes: &[u8]) {
+fn assert_bytes(array: &Value, rows: usize, bytes: &Rows) {
+    let bytes = bytes.to_vec();
     let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
     assert_eq!(array["shape"], serde_json::json!([rows, bytes.len() / rows]));
     assert_eq!(array["min"].as_f64(), Some(f64::from(*bytes.iter().min().unwrap())));

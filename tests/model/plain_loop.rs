@@ -48,8 +48,8 @@ fn shard_gradients(
     let frames: usize = videos.iter().map(|v| v.frames).sum();
     let rows = |data: Vec<u8>| Tensor::from_vec(data, (frames, 12), &Device::Cpu).unwrap();
     let batch = DeviceBatch {
-        rgb: rows(videos.iter().flat_map(|v| v.rgb.clone()).collect()),
-        audio: rows(videos.iter().flat_map(|v| v.audio.clone()).collect()),
+        rgb: rows(videos.iter().flat_map(|v| v.rgb.to_vec()).collect()),
+        audio: rows(videos.iter().flat_map(|v| v.audio.to_vec()).collect()),
         lengths: videos.iter().map(|v| v.frames).collect(),
     };
     let mut labels = vec![0f32; videos.len() * 9];

@@ -10,7 +10,7 @@ use framewise_stages::model::{
     DeviceBatch, Dropout, Logistic, LogisticConfig, MixtureConfig, MixtureOfExperts, Model, Weights, backward,
 };
 use framewise_stages::optim::{Adam, AdamConfig, Moments, Updated, reduce};
-use framewise_stages::payload::Example;
+use framewise_stages::payload::{Example, Rows};
 use framewise_stages::random;
 use framewise_stages::store;
 
@@ -31,8 +31,8 @@ struct Mean {
 /// The videos of a bundled file, averaged one frame after another.
 fn means(split: &str) -> Vec<Mean> {
     let mean_of = |video: Example| {
-        let mean = |codes: &[u8], column: usize| {
-            let sum: f64 = codes.iter().skip(column).step_by(12).map(|code| f64::from(*code)).sum();
+        let mean = |codes: &Rows, column: usize| {
+            let sum: f64 = codes.iter().map(|row| f64::from(row[column])).sum();
             (sum / video.frames as f64 * (4.0 / 255.0) + (4.0 / 512.0 - 2.0)) as f32
         };
         let columns = (0..12).map(|c| mean(&video.rgb, c)).chain((0..12).map(|c| mean(&video.audio, c)));

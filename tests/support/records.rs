@@ -18,7 +18,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use framewise_stages::payload::{Example, Origin, VideoExample};
+use framewise_stages::payload::{Example, Origin, Rows, VideoExample};
 use framewise_stages::tfrecord::{Compression, RecordWriter, encode_frames, encode_video};
 use prost::Message;
 use tfrecord::protobuf::feature::Kind;
@@ -138,14 +138,15 @@ impl Records {
     /// A frame-level video as a reader decodes it when nothing is damaged. Its origin is not set.
     pub(crate) fn example(&self, video: usize) -> Example {
         let frames = (self.frames)(video);
-        let features = |size: usize, first: usize| -> Vec<u8> {
+        let features = |size: usize, first: usize| {
             let before = if first == 0 { 0 } else { self.rgb };
             let at = |frame, column| match &self.features {
                 Some(features) => features(Place { video, frame, column: before + column }) as u8,
                 None => (first + 37 * video + 11 * frame + 5 * column) as u8,
             };
             let at = &at;
-            (0..frames).flat_map(|frame| (0..size).map(move |column| at(frame, column))).collect()
+            let bytes = (0..frames).flat_map(|frame| (0..size).map(move |column| at(frame, column)));
+            Rows::packed(bytes.collect::<Vec<u8>>(), frames)
         };
         Example {
             id: (self.id)(video),

@@ -58,18 +58,12 @@ impl Config {
             return Err(Failure::internal("frame_subsample was sent a video without frames"));
         };
         let first = self.offset.min(example.frames - 1);
-        let kept: Vec<usize> = (first..example.frames).step_by(self.every).collect();
-        example.rgb = rows(&example.rgb, example.frames, &kept);
-        example.audio = rows(&example.audio, example.frames, &kept);
-        example.frames = kept.len();
+        let kept = (first..example.frames).step_by(self.every);
+        example.rgb = example.rgb.select(kept.clone());
+        example.audio = example.audio.select(kept);
+        example.frames = example.rgb.len();
         Ok(Video::Frames(example))
     }
-}
-
-/// The rows `kept` of `data` [frames, width], row after row.
-fn rows(data: &[u8], frames: usize, kept: &[usize]) -> Vec<u8> {
-    let width = data.len() / frames;
-    kept.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
 }
 
 #[cfg(test)]
@@ -79,7 +73,7 @@ mod tests {
 
     use framewise_pipeline::engine::Status;
     use framewise_pipeline::testing::{GraphBuilder, items};
-    use framewise_stages::payload::{Deferred, Example, Origin};
+    use framewise_stages::payload::{Deferred, Example, Origin, Rows};
 
     use super::*;
 
@@ -89,8 +83,8 @@ mod tests {
             id: id.to_owned(),
             labels: vec![3],
             frames: frames.into(),
-            rgb: (0..frames).flat_map(|i| [i, 100 + i]).collect(),
-            audio: (0..frames).map(|i| 200 + i).collect(),
+            rgb: Rows::packed((0..frames).flat_map(|i| [i, 100 + i]).collect::<Vec<_>>(), frames.into()),
+            audio: Rows::packed((0..frames).map(|i| 200 + i).collect::<Vec<_>>(), frames.into()),
             origin: origin(),
         })
     }
@@ -120,7 +114,7 @@ mod tests {
                             unreachable!("no video of means is sent")
                         };
                         let Example { id, labels, frames, rgb, audio, .. } = example;
-                        format!("{id} {labels:?} {frames}: {rgb:?} {audio:?}")
+                        format!("{id} {labels:?} {frames}: {:?} {:?}", rgb.to_vec(), audio.to_vec())
                     }
                     Packet::Mark(_) => "end of epoch".to_owned(),
                     Packet::End => return Ok(()),

@@ -2,12 +2,13 @@
 
 use candle_core::WithDType;
 
-use super::exp::exp;
+use super::exp::{exp, quick_exp};
 
 /// `f32` or `f64`.
 pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
+    /// The exponential, for f32 by [`exp`].
     fn exp(self) -> Self;
-    /// The exponential, for f32 by [`crate::kernels::exp`].
+    /// The exponential, for f32 by [`quick_exp`].
     fn quick_exp(self) -> Self;
     fn sqrt(self) -> Self;
     fn ln_1p(self) -> Self;
@@ -18,11 +19,11 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
 /// Implements [`Real`]. The functions are inlined, because the compiler computes several numbers of a loop at a time only
 /// where it sees the bodies of all functions that the loop calls.
 macro_rules! real {
-    ($float:ty, $quick_exp:path) => {
+    ($float:ty, $exp:path, $quick_exp:path) => {
         impl Real for $float {
             #[inline]
             fn exp(self) -> Self {
-                self.exp()
+                $exp(self)
             }
             #[inline]
             fn quick_exp(self) -> Self {
@@ -47,8 +48,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, exp);
-real!(f64, f64::exp);
+real!(f32, exp, quick_exp);
+real!(f64, f64::exp, f64::exp);
 
 /// The sigmoid 1 / (1 + e^−x), without overflow on either side.
 #[inline(always)]

@@ -45,8 +45,8 @@ impl Batch {
         match (video, &mut self.features) {
             (Video::Frames(example), Features::Frames { lengths, rgb, audio }) => {
                 lengths.push(example.frames);
-                rgb.extend_from_slice(&example.rgb);
-                audio.extend_from_slice(&example.audio);
+                example.rgb.append_to(rgb);
+                example.audio.append_to(audio);
                 self.ids.push(example.id);
                 self.labels.push(example.labels);
             }
@@ -147,14 +147,15 @@ impl Payload for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::{Example, Origin, VideoExample};
+    use crate::payload::{Example, Origin, Rows, VideoExample};
 
     fn origin() -> Origin {
         Origin { file: std::path::Path::new("a").into(), record: 0, byte: 0 }
     }
 
     fn frames(id: &str, frames: usize) -> Video {
-        let (rgb, audio) = (vec![frames as u8; frames * 3], vec![7; frames * 2]);
+        let rgb = Rows::packed(vec![frames as u8; frames * 3], frames);
+        let audio = Rows::packed(vec![7; frames * 2], frames);
         Video::Frames(Example { id: id.into(), labels: vec![1], frames, rgb, audio, origin: origin() })
     }
 

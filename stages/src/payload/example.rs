@@ -1,9 +1,8 @@
 //! A decoded video: its features as the file stores them, and its labels.
 //!
-//! Law: frames lie flat and packed, in exactly as many rows as there are frames. Nothing is padded here, and nothing is
-//! dequantised.
+//! Law: both modalities have exactly as many rows as there are frames. Nothing is padded here, and nothing is dequantised.
 
-use super::Origin;
+use super::{Origin, Rows};
 
 /// A frame-level video.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +13,18 @@ pub struct Example {
     pub labels: Vec<u32>,
     /// The number of frames, at least 1.
     pub frames: usize,
-    /// Quantised visual features, u8 `[frames, rgb_size]`, row after row.
-    pub rgb: Vec<u8>,
-    /// Quantised audio features, u8 `[frames, audio_size]`, row after row.
-    pub audio: Vec<u8>,
+    /// Quantised visual features, u8 `[frames, rgb_size]`.
+    pub rgb: Rows,
+    /// Quantised audio features, u8 `[frames, audio_size]`.
+    pub audio: Rows,
     /// The record that the video was decoded from.
     pub origin: Origin,
 }
 
 impl Example {
-    /// The bytes that the video keeps alive: its features, labels and id.
+    /// The bytes that the video keeps alive: its features with the record in which they lie, labels and id.
     pub fn byte_len(&self) -> usize {
-        self.rgb.len() + self.audio.len() + size_of_val(self.labels.as_slice()) + self.id.len()
+        self.rgb.byte_len_with(&self.audio) + size_of_val(self.labels.as_slice()) + self.id.len()
     }
 }
 

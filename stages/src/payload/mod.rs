@@ -14,6 +14,7 @@ mod lease;
 mod measured;
 mod predictions;
 mod record;
+mod rows;
 mod training;
 
 use framewise_pipeline::Payload;
@@ -30,6 +31,7 @@ pub(crate) use lease::Row;
 pub use measured::Measured;
 pub use predictions::{Predictions, Ranked, RankedVideo};
 pub use record::{Origin, Record};
+pub use rows::Rows;
 pub use training::{
     ForwardPass, ForwardShard, GradientShard, LossPass, LossShard, ShardGradients, TrainState, Update,
     WeightsVersion,

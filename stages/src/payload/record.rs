@@ -4,6 +4,8 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use bytes::Bytes;
+
 /// Where a record lies: its file, its index in the file, and its offset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -27,8 +29,8 @@ impl fmt::Display for Origin {
 pub struct Record {
     /// The place from which the record was read.
     pub origin: Origin,
-    /// The payload: a serialised `tf.train.SequenceExample` or `tf.train.Example`.
-    pub data: Vec<u8>,
+    /// The payload: a serialised `tf.train.SequenceExample` or `tf.train.Example`. Clones share the memory.
+    pub data: Bytes,
 }
 
 impl Record {

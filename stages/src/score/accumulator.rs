@@ -22,6 +22,7 @@ use super::error::ScoreError;
 use super::exact_sum::ExactSum;
 use super::pool::{Pool, pack};
 use super::select::{class_of, key, select};
+use crate::kernels::wide::widest;
 
 /// The number of videos that one task ranks: enough to hide the cost of handing out the task.
 const VIDEOS_PER_TASK: usize = 32;
@@ -231,7 +232,11 @@ fn rank(
     let zero = key(0.0, 0) >> 32;
     for (video, (row, labels)) in rows.chunks(classes).zip(labels).enumerate() {
         // One pass without an early exit compiles to a vector loop. Only a bad row is searched.
-        if !row.iter().fold(true, |all, score| all & score.is_finite()) {
+        let all_finite = widest(
+            #[inline(always)]
+            || row.iter().fold(true, |all, score| all & score.is_finite()),
+        );
+        if !all_finite {
             let bad = row.iter().enumerate().find(|(_, score)| !score.is_finite());
             let (class, &score) = bad.expect("the fold above found a non-finite score");
             return Err(ScoreError::NonFiniteScore { video: first + video, class, score });

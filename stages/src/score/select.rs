@@ -2,13 +2,18 @@
 //!
 //! Law: the best class comes first, among equal scores the lower class comes first, and NaN comes last.
 
-/// The largest k for which classes are inserted into a short sorted list. For a larger k, sorting is faster. The limit
-/// was not measured closely, because k is 20 in practice.
-const INSERTION_LIMIT: usize = 64;
+use crate::kernels::wide::widest;
+
+/// The number of columns in which a row is looked at. The largest scores of the columns tell a score that k of the row
+/// reach.
+const COLUMNS: usize = 128;
+
+/// The largest k for which the columns are asked. A larger one leaves too few of them out.
+const MOST: usize = 64;
 
 /// The number of scores that are compared together: a power of two, which the compiler turns into a few vector
 /// comparisons.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// The `k` best classes of `row` with their scores, best first. The index in `row` is the class. Among equal scores,
 /// the lower class comes first.
@@ -33,31 +38,60 @@ pub(super) fn select(row: &[f32], k: usize, best: &mut Vec<u64>) {
     if k == 0 {
         return;
     }
-    if k > INSERTION_LIMIT {
-        best.extend(row.iter().zip(0u32..).map(|(&score, class)| key(score, class)));
+    match floor(row, k) {
+        Some(floor) => keys_from(row, floor, best),
+        None => best.extend(row.iter().zip(0u32..).map(|(&score, class)| key(score, class))),
+    }
+    if best.len() > k {
         best.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
         best.truncate(k);
-        best.sort_unstable_by(|a, b| b.cmp(a));
-        return;
     }
-    best.extend(row[..k].iter().zip(0u32..).map(|(&score, class)| key(score, class)));
     best.sort_unstable_by(|a, b| b.cmp(a));
-    let mut first = k;
-    for lanes in row[k..].chunks(LANES) {
-        let floor = row[class_of(best[k - 1]) as usize];
-        // A later class with an equal score ranks below, so only a greater score can enter. NaN is below all scores.
-        if floor.is_nan() || lanes.iter().fold(false, |any, &score| any | (score > floor)) {
-            for (&score, class) in lanes.iter().zip(first as u32..) {
-                let candidate = key(score, class);
-                if candidate > best[k - 1] {
-                    let at = best.partition_point(|&held| held > candidate);
-                    best.pop();
-                    best.insert(at, candidate);
+}
+
+/// A score that at least `k` scores of the row reach, and not many more. `None` where the row is too short for that, `k` too
+/// large, or a score NaN.
+fn floor(row: &[f32], k: usize) -> Option<f32> {
+    if k > MOST || row.len() < 2 * COLUMNS {
+        return None;
+    }
+    // Each column has a score as large as its largest, so k of the row reach the k-th largest of these.
+    let mut tops = [f32::NEG_INFINITY; COLUMNS];
+    let mut numbers = [true; COLUMNS];
+    widest(
+        #[inline(always)]
+        || {
+            let (lines, rest) = row.as_chunks::<COLUMNS>();
+            for line in lines.iter().map(|line| &line[..]).chain([rest]) {
+                for ((top, all), score) in tops.iter_mut().zip(&mut numbers).zip(line) {
+                    *top = if *score > *top { *score } else { *top };
+                    *all &= !score.is_nan();
                 }
             }
-        }
-        first += lanes.len();
+        },
+    );
+    if numbers.contains(&false) {
+        return None;
     }
+    let (_, floor, _) = tops.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    Some(*floor)
+}
+
+/// Adds the keys of the classes whose scores reach `floor`.
+fn keys_from(row: &[f32], floor: f32, best: &mut Vec<u64>) {
+    widest(
+        #[inline(always)]
+        || {
+            let mut first = 0;
+            for lanes in row.chunks(LANES) {
+                if lanes.iter().fold(false, |any, &score| any | (score >= floor)) {
+                    let reaching = lanes.iter().zip(first..).filter(|(score, _)| **score >= floor);
+                    best.extend(reaching.map(|(&score, class)| key(score, class)));
+                }
+                first += LANES as u32;
+            }
+        },
+    );
 }
 
 /// A number by whose order classes are ranked: a higher score first, then a lower class.
@@ -107,7 +141,7 @@ mod tests {
     fn equals_a_full_sort_with_ties_signs_and_nan() {
         let values = [0.5, 0.25, -0.0, 0.0, -3.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, -1e-45];
         let mut state = 7u32;
-        for length in [0usize, 1, 2, 19, 20, 21, 64, 100, 400] {
+        for length in [0usize, 1, 2, 19, 20, 21, 64, 100, 255, 256, 257, 400, 3862] {
             for round in 0..30 {
                 let row: Vec<f32> = (0..length)
                     .map(|_| {

@@ -20,7 +20,7 @@ use std::{
 
 use rand_chacha::{ChaCha8Rng, rand_core::RngCore};
 
-use crate::payload::{Example, Origin};
+use crate::payload::{Example, Origin, Rows};
 use crate::random::below;
 pub use config::{SyntheticConfig, SyntheticError};
 use world::{World, stream};
@@ -80,6 +80,7 @@ impl SyntheticVideos {
             self.world.frame(class, &mut random, rgb, audio);
         }
         let origin = self.origin(index);
+        let (rgb, audio) = (Rows::packed(rgb, frames), Rows::packed(audio, frames));
         Example { id: format!("s{}-{index:06}", config.seed), labels, frames, rgb, audio, origin }
     }
 

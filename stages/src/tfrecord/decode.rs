@@ -3,7 +3,9 @@
 //! Law: an [`Example`] that comes out is whole and consistent. Its id is text, every frame has the configured size,
 //! both modalities have equally many frames, and every label is a class. Anything else is a [`RecordError`].
 //!
-//! The message is walked once and each frame is copied once, into a flat buffer.
+//! The message is walked once, and no frame is copied: a video's rows lie in its record.
+
+use bytes::Bytes;
 
 use super::{
     Reason, RecordError,
@@ -12,7 +14,7 @@ use super::{
     features::{ByteStrings, DEFAULT_ID_KEYS, Floats, Kind, Labels, each_entry, each_value, peek_id},
     wire::{Fields, WireError},
 };
-use crate::payload::{Example, Record, VideoExample};
+use crate::payload::{Example, Record, Rows, VideoExample};
 use crate::yt8m;
 
 /// The options of decoding, which say what a valid record looks like.
@@ -233,8 +235,9 @@ fn read_frames(record: &Record, options: &DecodeOptions) -> Result<(Example, usi
     };
     let rgb = entries.rgb.ok_or_else(|| missing("rgb"))?;
     let audio = entries.audio.ok_or_else(|| missing("audio"))?;
-    let (rgb_frames, rgb) = read_list(rgb, "rgb", options.rgb_size, options.max_frames)?;
-    let (audio_frames, audio) = read_list(audio, "audio", options.audio_size, options.max_frames)?;
+    let list = |entry, name, size| read_list(&record.data, entry, name, size, options.max_frames);
+    let (rgb_frames, rgb) = list(rgb, "rgb", options.rgb_size)?;
+    let (audio_frames, audio) = list(audio, "audio", options.audio_size)?;
     if rgb_frames != audio_frames {
         let detail = format!("rgb has {rgb_frames} frames, audio {audio_frames}");
         return Err(Flaw::new(Reason::FrameCountMismatch, detail));
@@ -247,11 +250,18 @@ fn read_frames(record: &Record, options: &DecodeOptions) -> Result<(Example, usi
     Ok((Example { id, labels, frames, rgb, audio, origin: record.origin.clone() }, rgb_frames))
 }
 
-/// The number of frames of a feature list, and the first `max_frames` of them.
-fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result<(usize, Vec<u8>), Flaw> {
-    // Each frame that is there takes at least `size` bytes, so the entry bounds the buffer.
-    let most = (entry.len() / size.max(1)).min(max_frames);
-    let mut bytes = Vec::with_capacity(most * size);
+/// The number of frames of a feature list, whose `entry` lies in `record`, and the first `max_frames` of them.
+fn read_list(
+    record: &Bytes,
+    entry: &[u8],
+    name: &str,
+    size: usize,
+    max_frames: usize,
+) -> Result<(usize, Rows), Flaw> {
+    // Each frame that is there has three tags and three lengths of a byte or more, so the entry bounds the list.
+    let most = (entry.len() / size.saturating_add(6)).min(max_frames);
+    let mut starts = Vec::with_capacity(most);
+    let place = |frame: &[u8]| frame.as_ptr() as usize - record.as_ptr() as usize;
     let mut count = 0;
     let prefix = frame_prefix(size);
     each_value(entry, |list| {
@@ -261,7 +271,7 @@ fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result
             // decoding.
             while let Some(frame) = fields.take_prefixed(&prefix, size) {
                 if count < max_frames {
-                    bytes.extend_from_slice(frame);
+                    starts.push(place(frame));
                 }
                 count += 1;
             }
@@ -281,12 +291,15 @@ fn read_list(entry: &[u8], name: &str, size: usize, max_frames: usize) -> Result
                 return Err(Flaw::new(Reason::FrameSize, detail));
             }
             if count < max_frames {
-                bytes.extend_from_slice(frame.last);
+                starts.push(place(frame.last));
             }
             count += 1;
         }
     })?;
-    Ok((count, bytes))
+    let rows = Rows::within(record, size, starts);
+    // Most frames of the list may have been left out. Then their memory is let go of with the record.
+    let few = count / 2 > max_frames;
+    Ok((count, if few { rows.to_packed() } else { rows }))
 }
 
 fn read_video(record: &Record, options: &DecodeOptions) -> Result<VideoExample, Flaw> {

@@ -6,15 +6,13 @@ use crate::payload::{Example, VideoExample};
 
 /// Encodes a frame-level video as a `tf.train.SequenceExample`.
 ///
-/// The frame sizes are `rgb.len() / frames` and `audio.len() / frames`, which must divide evenly. A video without
-/// labels gets an empty list.
+/// A video without labels gets an empty list.
 pub fn encode_frames(example: &Example) -> Vec<u8> {
     let context = context(&example.id, &example.labels, &[]);
     let mut lists = Vec::with_capacity(example.byte_len() + 32 * example.frames + 64);
-    for (name, bytes) in [("rgb", &example.rgb), ("audio", &example.audio)] {
-        let size = bytes.len() / example.frames.max(1);
-        let mut list = Vec::with_capacity(bytes.len() + 16 * example.frames);
-        for frame in (0..example.frames).map(|f| &bytes[f * size..(f + 1) * size]) {
+    for (name, rows) in [("rgb", &example.rgb), ("audio", &example.audio)] {
+        let mut list = Vec::with_capacity(rows.len() * (rows.width() + 16));
+        for frame in rows.iter() {
             field(&mut list, 1, &feature_of_bytes(frame));
         }
         field(&mut lists, 1, &entry(name, &list));

@@ -159,7 +159,7 @@ impl RecordReader {
                 let origin = self.origin();
                 self.advance(data.len() as u64);
                 if good {
-                    return Some(Ok(Record { origin, data }));
+                    return Some(Ok(Record { origin, data: data.into() }));
                 }
                 let id = peek_id(&data, &self.options.id_keys);
                 let detail = "data CRC mismatch".to_owned();

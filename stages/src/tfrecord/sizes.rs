@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        payload::{Example, Origin, VideoExample},
+        payload::{Example, Origin, Rows, VideoExample},
         tfrecord::{encode_frames, encode_video},
     };
 
@@ -102,8 +102,8 @@ mod tests {
             id: "a".into(),
             labels: vec![3],
             frames: 2,
-            rgb: vec![7; 24],
-            audio: vec![9; 6],
+            rgb: Rows::packed(vec![7; 24], 2),
+            audio: Rows::packed(vec![9; 6], 2),
             origin: origin(),
         };
         let expected = Sizes { level: Level::Frame, rgb_size: 12, audio_size: 3 };

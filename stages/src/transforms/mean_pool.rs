@@ -10,7 +10,7 @@
 
 use framewise_pipeline::prelude::*;
 
-use crate::payload::{Lazy, Video, VideoExample, means_of, rows_of};
+use crate::payload::{Lazy, Rows, Video, VideoExample, means_of, rows_of};
 use crate::yt8m;
 
 /// The width of a quantisation step.
@@ -75,8 +75,8 @@ fn pool(video: Video) -> Result<Video, Failure> {
         return Err(Failure::internal("mean_pool was sent a video-level video"));
     };
     Ok(Video::Means(VideoExample {
-        mean_rgb: means(&example.rgb, example.frames),
-        mean_audio: means(&example.audio, example.frames),
+        mean_rgb: means(&example.rgb),
+        mean_audio: means(&example.audio),
         id: example.id,
         labels: example.labels,
         origin: example.origin,
@@ -84,11 +84,10 @@ fn pool(video: Video) -> Result<Video, Failure> {
 }
 
 /// The mean [width] of the dequantised rows of `codes` [frames, width].
-fn means(codes: &[u8], frames: usize) -> Vec<f32> {
-    let frames = frames.max(1);
-    let width = codes.len() / frames;
-    let mut sums = vec![0u64; width];
-    for row in codes.chunks_exact(width.max(1)) {
+fn means(codes: &Rows) -> Vec<f32> {
+    let frames = codes.len().max(1);
+    let mut sums = vec![0u64; codes.width()];
+    for row in codes.iter() {
         for (sum, code) in sums.iter_mut().zip(row) {
             *sum += u64::from(*code);
         }
@@ -106,7 +105,7 @@ mod tests {
         let codes: Vec<u8> = (0..300 * 5).map(|i| (i * i * 7 + i / 3) as u8).collect();
         for frames in [1, 2, 3, 299, 300] {
             let codes = &codes[..frames * 5];
-            let found = means(codes, frames);
+            let found = means(&Rows::packed(codes.to_vec(), frames));
             assert_eq!(found.len(), 5);
             for (column, found) in found.iter().enumerate() {
                 let features = (0..frames)
@@ -116,6 +115,6 @@ mod tests {
                 assert!((f64::from(*found) - mean).abs() <= 1.2e-7, "{frames} {column}: {found} {mean}");
             }
         }
-        assert_eq!(means(&[0, 255], 1), [-2.0 + 0.0078125, 2.0078125]);
+        assert_eq!(means(&Rows::packed(vec![0, 255], 1)), [-2.0 + 0.0078125, 2.0078125]);
     }
 }

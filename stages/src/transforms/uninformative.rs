@@ -2,6 +2,8 @@
 //!
 //! Law: a look at an ordinary video costs a comparison or two, because it ends at the first feature that differs.
 
+use std::iter::once;
+
 use crate::payload::{Origin, Video};
 
 /// The videos of an epoch that were looked at.
@@ -44,13 +46,13 @@ impl Uninformative {
         match video {
             Video::Frames(v) => {
                 let name = || (v.origin.clone(), v.id.clone());
-                self.rgb.look(&v.rgb, v.frames, name, |row| Row::Bytes(row.to_vec()), Row::bytes);
-                self.audio.look(&v.audio, v.frames, name, |row| Row::Bytes(row.to_vec()), Row::bytes);
+                self.rgb.look(v.rgb.iter(), name, |row| Row::Bytes(row.to_vec()), Row::bytes);
+                self.audio.look(v.audio.iter(), name, |row| Row::Bytes(row.to_vec()), Row::bytes);
             }
             Video::Means(v) => {
                 let name = || (v.origin.clone(), v.id.clone());
-                self.rgb.look(&v.mean_rgb, 1, name, |row| Row::Floats(row.to_vec()), Row::floats);
-                self.audio.look(&v.mean_audio, 1, name, |row| Row::Floats(row.to_vec()), Row::floats);
+                self.rgb.look(once(&v.mean_rgb[..]), name, |row| Row::Floats(row.to_vec()), Row::floats);
+                self.audio.look(once(&v.mean_audio[..]), name, |row| Row::Floats(row.to_vec()), Row::floats);
                 let squares = |features: &[f32]| features.iter().map(|x| x * x).sum::<f32>();
                 if !(squares(&v.mean_rgb) + squares(&v.mean_audio)).is_finite() {
                     let largest =
@@ -91,26 +93,25 @@ impl Uninformative {
 }
 
 impl Modality {
-    /// Looks at the features of a video with so many frames.
-    fn look<T: PartialEq + std::fmt::Display>(
+    /// Looks at the features of a video, a row for each frame.
+    fn look<'v, T: PartialEq + std::fmt::Display + 'v>(
         &mut self,
-        features: &[T],
-        frames: usize,
+        mut rows: impl Iterator<Item = &'v [T]> + Clone,
         name: impl Fn() -> (Origin, String),
         keep: impl Fn(&[T]) -> Row,
         kept: impl Fn(&Row) -> &[T],
     ) {
-        let [value, rest @ ..] = features else { return };
+        let Some(row) = rows.clone().next() else { return };
+        let [value, ..] = row else { return };
         // A single number is not called constant.
-        if !rest.is_empty() && rest.iter().all(|other| other == value) {
+        let several = row.len() > 1 || rows.clone().nth(1).is_some();
+        if several && rows.clone().flatten().all(|other| other == value) {
             self.constant.add(name(), value.to_string());
         }
         if self.varies {
             return;
         }
-        let width = features.len() / frames.max(1);
-        let mut rows = features.chunks_exact(width.max(1));
-        let first = self.first.get_or_insert_with(|| keep(&features[..width]));
+        let first = self.first.get_or_insert_with(|| keep(row));
         self.varies = !rows.all(|row| row == kept(first));
         if self.varies {
             self.first = None;

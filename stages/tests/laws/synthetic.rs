@@ -55,12 +55,13 @@ fn videos_keep_to_the_configuration_and_survive_encoding() {
     for index in 0..2000 {
         let video = all.video(index);
         assert!((1..=30).contains(&video.frames));
-        assert_eq!((video.rgb.len(), video.audio.len()), (video.frames * 32, video.frames * 8));
+        assert_eq!((video.rgb.len(), video.rgb.width()), (video.frames, 32));
+        assert_eq!((video.audio.len(), video.audio.width()), (video.frames, 8));
         assert!(!video.labels.is_empty() && video.labels.len() <= video.frames);
         assert!(video.labels.is_sorted_by(|a, b| a < b) && video.labels.iter().all(|&l| l < 10));
         assert!(ids.insert(video.id.clone()));
         lengths.insert(video.frames);
-        let record = Record { origin: video.origin.clone(), data: encode_frames(&video) };
+        let record = Record { origin: video.origin.clone(), data: encode_frames(&video).into() };
         assert_eq!(decode_frames(&record, &options).unwrap(), video);
     }
     assert_eq!(lengths.len(), 30, "every length occurs");
@@ -88,7 +89,7 @@ fn the_number_of_labels_is_as_asked() {
 fn mean(video: &Example) -> Vec<f64> {
     let mut sums = vec![0.0; 40];
     for frame in 0..video.frames {
-        let row = video.rgb[frame * 32..][..32].iter().chain(&video.audio[frame * 8..][..8]);
+        let row = video.rgb.row(frame).iter().chain(video.audio.row(frame));
         sums.iter_mut().zip(row).for_each(|(sum, &byte)| *sum += f64::from(byte) / video.frames as f64);
     }
     sums

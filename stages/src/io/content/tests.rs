@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use super::*;
-use crate::payload::{Example, Origin, VideoExample};
+use crate::payload::{Example, Origin, Rows, VideoExample};
 use crate::tfrecord::{Compression, Packing, RecordWriter, encode_frames, encode_video};
 
 /// A frame-level video of these many bytes of features, as a record's payload.
 fn frames(size: usize) -> Vec<u8> {
     let origin = Origin { file: Path::new("").into(), record: 0, byte: 0 };
-    let (rgb, audio) = (vec![7; 3 * size], vec![9; 3 * size]);
+    let [rgb, audio] = [7, 9].map(|byte| Rows::packed(vec![byte; 3 * size], 3));
     encode_frames(&Example { id: "a".into(), labels: vec![3], frames: 3, rgb, audio, origin })
 }
 

@@ -35,12 +35,12 @@ pub(crate) fn sum<T: Real>(values: &[T]) -> T {
     parts.iter().chain(rest).fold(T::zero(), |sum, value| sum + *value)
 }
 
-/// Replaces logits by their softmax, by [`Real::quick_exp`].
+/// Replaces logits by their softmax with this exponential.
 #[inline(always)]
-pub(crate) fn softmax<T: Real>(logits: &mut [T]) {
+pub(crate) fn softmax<T: Real>(logits: &mut [T], exp: impl Fn(T) -> T) {
     let top = max(logits);
     for value in logits.iter_mut() {
-        *value = (*value - top).quick_exp();
+        *value = exp(*value - top);
     }
     let inverse = T::one() / sum(logits);
     for value in logits.iter_mut() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use framewise_pipeline::KeyWord as _;
 
 use super::config::{DropoutMode, NextVladConfig};
@@ -189,13 +189,35 @@ impl NextVlad {
         batch: &DeviceBatch,
         trace: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Tensor> {
-        self.evaluate(weights, batch, (trace, true))
+        self.evaluate(weights, &self.folds(weights)?, batch, (trace, true))
     }
 
-    /// The forward pass in evaluation. Intermediate values that only `trace` needs are made if they are `shown`.
-    fn evaluate(
+    /// What an evaluation works out of the weights of each branch before it sees a frame.
+    pub(super) fn folds(&self, weights: &Weights) -> Result<Vec<Option<Tensor>>> {
+        let layout = Layout::of(&self.config);
+        layout.check(weights)?;
+        let backend = self.kernels.on(weights.device().unwrap_or(&Device::Cpu));
+        let parameters = weights.parameters.iter().map(Var::as_detached_tensor).collect();
+        let tensors = Fetch { parameters, buffers: &weights.buffers };
+        let branches = layout.branches.iter().map(|places| places.branch(&tensors, self.config.norm_epsilon));
+        branches.map(|branch| vlad::fold(&branch, self.precision, backend, self.kernels.fold())).collect()
+    }
+
+    /// The evaluation of one version of the weights, if something of it can be worked out once.
+    fn folded(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
+        let folds = self.folds(weights)?;
+        let pays = folds.iter().any(Option::is_some);
+        Ok(pays.then(|| -> Box<dyn Evaluator> {
+            Box::new(FoldedNextVlad { model: self.clone(), weights: weights.clone(), folds })
+        }))
+    }
+
+    /// The forward pass in evaluation, with the [folds](Self::folds) of the weights. Intermediate values that only `trace`
+    /// needs are made if they are `shown`.
+    pub(super) fn evaluate(
         &self,
         weights: &Weights,
+        folds: &[Option<Tensor>],
         batch: &DeviceBatch,
         (trace, shown): (Trace, bool),
     ) -> Result<Tensor> {
@@ -206,13 +228,16 @@ impl NextVlad {
         let parameters = weights.parameters.iter().map(Var::as_detached_tensor).collect();
         let tensors = Fetch { parameters, buffers: &weights.buffers };
         let mut descriptors = Vec::new();
-        for places in &layout.branches {
+        for (places, folded) in layout.branches.iter().zip(folds) {
             let x =
                 self.traced_frames(&layout, places.side, &tensors, batch, backend, (&mut *trace, shown))?;
             let branch = places.branch(&tensors, epsilon);
             let running = &places.assign_norm;
-            let statistics =
-                Statistics::Running { mean: &tensors[running.mean], variance: &tensors[running.variance] };
+            let statistics = Statistics::Running {
+                mean: &tensors[running.mean],
+                variance: &tensors[running.variance],
+                folded: folded.as_ref(),
+            };
             let fold = self.kernels.fold();
             let (v, _) = vlad::cluster(&branch, x, &batch.lengths, &statistics, backend, fold)?;
             let places_of_norm = &places.vlad_norm;
@@ -247,6 +272,19 @@ impl NextVlad {
         let (u, moments) = norm(&u)?;
         trace(&format!("{}.vlad_norm", places.side.name()), &u);
         Ok((u, moments))
+    }
+}
+
+/// The evaluation of one version of the weights as they are, with their folds.
+struct FoldedNextVlad {
+    model: NextVlad,
+    weights: Weights,
+    folds: Vec<Option<Tensor>>,
+}
+
+impl Evaluator for FoldedNextVlad {
+    fn logits(&self, batch: &DeviceBatch) -> Result<Tensor> {
+        self.model.evaluate(&self.weights, &self.folds, batch, (&mut |_, _| {}, false))
     }
 }
 
@@ -322,7 +360,7 @@ impl Model for NextVlad {
     fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
         match self.evaluator(weights)? {
             Some(evaluator) => evaluator.logits(batch),
-            None => self.evaluate(weights, batch, (&mut |_, _| {}, false)),
+            None => self.evaluate(weights, &self.folds(weights)?, batch, (&mut |_, _| {}, false)),
         }
     }
 
@@ -334,7 +372,7 @@ impl Model for NextVlad {
             candle_core::bail!("{problem}");
         }
         Ok(match (self.precision, self.precision.planes()) {
-            (Precision::F32, _) => None,
+            (Precision::F32, _) => self.folded(weights)?,
             (_, None) => Some(Box::new(MergedNextVlad::bf16(&self.config, weights)?)),
             (_, Some(planes)) => Some(Box::new(MergedNextVlad::whole(&self.config, weights, planes)?)),
         })

@@ -27,13 +27,27 @@ use crate::kernels::cpu::vlad as fused;
 use crate::kernels::cpu::vlad::frames::Frames;
 use crate::kernels::forms::L2Norm;
 use crate::kernels::moments::NormMoments;
+use crate::kernels::precision::Precision;
 
 /// The statistics with which the assignment's batch norm normalises.
 pub(super) enum Statistics<'a> {
     /// The batch's own moments, over the real frames and this many padded rows.
     Batch { padded_rows: usize },
-    /// The running mean and variance.
-    Running { mean: &'a Tensor, variance: &'a Tensor },
+    /// The running mean and variance, and [`fold`] of the weights.
+    Running { mean: &'a Tensor, variance: &'a Tensor, folded: Option<&'a Tensor> },
+}
+
+/// What an evaluation works out of the weights of a branch before it sees a frame.
+pub(super) fn fold(
+    branch: &Branch,
+    precision: Precision,
+    backend: Backend,
+    fold: Fold,
+) -> Result<Option<Tensor>> {
+    match backend {
+        Backend::FusedCpu => fused::cluster::fold_for_evaluation(branch, precision, fold),
+        Backend::Plain => Ok(None),
+    }
 }
 
 /// The residuals V [B, K, D] of the videos whose frames are the rows of `x` [N, F]. In training, also the moments of
@@ -54,9 +68,9 @@ pub(super) fn cluster(
             };
             Ok((v, Some(moments)))
         }
-        Statistics::Running { mean, variance } => {
+        Statistics::Running { mean, variance, folded } => {
             let v = match backend {
-                Backend::FusedCpu => fused::cluster::eval(branch, x, lengths, mean, variance, fold)?,
+                Backend::FusedCpu => fused::cluster::eval(branch, x, lengths, (mean, variance), folded)?,
                 Backend::Plain => plain::eval(branch, features(&x)?, lengths, mean, variance)?,
             };
             Ok((v, None))

@@ -39,7 +39,7 @@ fn read(bytes: Vec<u8>, options: ReaderOptions) -> Vec<String> {
     let mut reader = RecordReader::over("t", Cursor::new(bytes), options).unwrap();
     std::iter::from_fn(|| reader.next())
         .map(|item| match item {
-            Ok(record) => String::from_utf8(record.data).unwrap(),
+            Ok(record) => String::from_utf8(record.data.to_vec()).unwrap(),
             Err(error) => error.to_string(),
         })
         .collect()
@@ -226,7 +226,7 @@ fn records_are_passed_over_and_found_again() {
     for (n, origin) in (0..40).zip(&places).rev() {
         let mut reader = RecordReader::at(origin, ReaderOptions::default()).unwrap();
         let record = reader.next().unwrap().unwrap();
-        assert_eq!((&record.origin, record.data), (origin, payload(n)));
+        assert_eq!((&record.origin, &*record.data), (origin, &*payload(n)));
     }
     // Where there is nothing any more, there is nothing; within a record there is no header.
     let behind = Origin { byte: 1 << 40, ..places[39].clone() };

@@ -11,7 +11,7 @@ use std::{
 
 use crate::common::Damage;
 use framewise_stages::{
-    payload::{Example, Origin, Record, VideoExample},
+    payload::{Example, Origin, Record, Rows, VideoExample},
     synthetic::{SyntheticConfig, SyntheticVideos},
     tfrecord::{
         Compression, DecodeOptions, ReaderOptions, Reason, RecordReader, RecordWriter, decode_frames,
@@ -52,7 +52,7 @@ fn examples(count: u64) -> Vec<Example> {
 }
 
 fn record(data: Vec<u8>) -> Record {
-    Record { origin: Origin { file: Arc::from(Path::new("oracle")), record: 3, byte: 99 }, data }
+    Record { origin: Origin { file: Arc::from(Path::new("oracle")), record: 3, byte: 99 }, data: data.into() }
 }
 
 fn feature(kind: Kind) -> Feature {
@@ -74,9 +74,8 @@ fn features(map: Vec<(&str, Feature)>) -> Option<Features> {
 /// The message that an example makes, written by hand.
 fn message(example: &Example) -> SequenceExample {
     let labels: Vec<i64> = example.labels.iter().map(|&label| label.into()).collect();
-    let list =
-        |all: &[u8], size| FeatureList { feature: all.chunks(size).map(|frame| bytes(&[frame])).collect() };
-    let lists = [("rgb", list(&example.rgb, RGB)), ("audio", list(&example.audio, AUDIO))];
+    let list = |rows: &Rows| FeatureList { feature: rows.iter().map(|frame| bytes(&[frame])).collect() };
+    let lists = [("rgb", list(&example.rgb)), ("audio", list(&example.audio))];
     SequenceExample {
         context: features(vec![("id", bytes(&[example.id.as_bytes()])), ("labels", integers(&labels))]),
         feature_lists: Some(FeatureLists {
@@ -160,7 +159,7 @@ fn the_tfrecord_crate_reads_what_we_write_and_the_reverse() {
 
 fn read_all(path: &Path) -> Vec<Vec<u8>> {
     let mut reader = RecordReader::open(path, ReaderOptions::default()).unwrap();
-    std::iter::from_fn(|| reader.next()).map(|record| record.unwrap().data).collect()
+    std::iter::from_fn(|| reader.next()).map(|record| record.unwrap().data.to_vec()).collect()
 }
 
 type Parts = (String, Vec<u32>, usize, Vec<u8>, Vec<u8>);
@@ -277,8 +276,8 @@ fn damaged_and_merged_messages_mean_to_us_what_they_mean_to_prost() {
         }
         let record = record(data);
         let ours = decode_frames(&record, &options);
-        let theirs = SequenceExample::decode(record.data.as_slice())
-            .and_then(|message| Outline::decode(record.data.as_slice()).map(|_| message));
+        let theirs = SequenceExample::decode(&*record.data)
+            .and_then(|message| Outline::decode(&*record.data).map(|_| message));
         match theirs {
             Ok(message) => {
                 valid += 1;
@@ -287,7 +286,7 @@ fn damaged_and_merged_messages_mean_to_us_what_they_mean_to_prost() {
                 if let Err(reason) = expected {
                     *reasons.entry(reason).or_default() += 1;
                 }
-                let ours = ours.map(|e| (e.id, e.labels, e.frames, e.rgb, e.audio)).map_err(|e| e.reason);
+                let ours = ours.map(|e| (e.id, e.labels, e.frames, e.rgb.to_vec(), e.audio.to_vec())).map_err(|e| e.reason);
                 assert_eq!(ours, expected, "{:02x?}", record.data);
             }
             // Prost also looks into fields that nobody asked for, so it may refuse what our reader can use.

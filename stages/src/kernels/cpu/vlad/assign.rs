@@ -26,7 +26,7 @@ pub(super) struct Logits<'a, T> {
     pub(super) weight: &'a [f64],
     pub(super) bias: &'a [f64],
     pub(super) epsilon: f64,
-    /// In bf16, softmax is computed by [`softmax`].
+    /// In f32, softmax takes the nearer of the two exponentials.
     pub(super) precision: Precision,
 }
 
@@ -82,19 +82,9 @@ impl<T: Real> Logits<'_, T> {
         for (((p, s), factor), shift) in p.iter_mut().zip(s).zip(factor).zip(shift) {
             *p = *s * *factor + *shift;
         }
-        if self.precision == Precision::Bf16 {
-            softmax(p);
-            return;
-        }
-        let top = p.iter().fold(p[0], |top, p| top.max(*p));
-        let mut sum = T::zero();
-        for p in p.iter_mut() {
-            *p = (*p - top).exp();
-            sum += *p;
-        }
-        let inverse = T::one() / sum;
-        for p in p.iter_mut() {
-            *p *= inverse;
+        match self.precision {
+            Precision::F32 => softmax(p, Real::exp),
+            _ => softmax(p, Real::quick_exp),
         }
     }
 
@@ -158,12 +148,7 @@ impl<T: Real> Logits<'_, T> {
                                 self.softmax(row, group, (factor, shift), dy);
                                 let attention = self.attention(row, group);
                                 // Σ p·da is both the attention's gradient and the mean that softmax subtracts.
-                                let mass = match self.precision {
-                                    Precision::F32 => {
-                                        dy.iter().zip(da).fold(T::zero(), |sum, (p, da)| sum + *p * *da)
-                                    }
-                                    _ => dot(dy, da),
-                                };
+                                let mass = dot(dy, da);
                                 for (dy, da) in dy.iter_mut().zip(da) {
                                     *dy *= attention * (*da - mass);
                                 }

@@ -20,6 +20,7 @@ use crate::kernels::deposits::deposit;
 use crate::kernels::flat::{Flat, reals, tensor, to_f64, vector};
 use crate::kernels::float::{Real, for_float};
 use crate::kernels::moments::NormMoments;
+use crate::kernels::precision::Precision;
 use crate::kernels::tape::{attach, into_storage};
 
 /// Whether a batch of frames is computed through the fold. If the size decides, it is where the fold saves arithmetic.
@@ -37,14 +38,21 @@ fn folds(branch: &Branch, x: &Frames, fold: Fold) -> Result<bool> {
     Ok(saved > 3 * expanded * size)
 }
 
-/// Whether an evaluation goes through the fold. The number of frames does not decide, because the values of a video must not
-/// depend on the batch in which it comes. So it is where the fold saves arithmetic for each frame.
-fn folds_in_evaluation(branch: &Branch, x: &Frames, fold: Fold) -> Result<bool> {
-    Ok(match fold {
+/// The product of weights [G·K + G, F] through which an evaluation is computed, if it goes through the fold. The number of
+/// frames does not decide, because the values of a video must not depend on the batch in which it comes. So it is where the
+/// fold saves arithmetic for each frame.
+pub(crate) fn fold_for_evaluation(
+    branch: &Branch,
+    precision: Precision,
+    fold: Fold,
+) -> Result<Option<Tensor>> {
+    let (expanded, size) = branch.expand_weight.dims2()?;
+    let folds = match fold {
         Fold::Always => true,
         Fold::Never => false,
-        Fold::BySize => x.dims()?.1 < branch.expanded()?,
-    })
+        Fold::BySize => size < expanded,
+    };
+    folds.then(|| Parts::new(branch)?.folded(precision)).transpose()
 }
 
 /// The detached parameters, and the stacked weights of assignment and attention.
@@ -79,6 +87,11 @@ impl Parts {
         })
     }
 
+    /// `W W_expand` [G·K + G, F].
+    fn folded(&self, precision: Precision) -> Result<Tensor> {
+        matmul(&self.stacked, &self.expand_weight, precision)
+    }
+
     /// `b_expand Wᵀ` [G·K + G].
     fn offset(&self) -> Result<Tensor> {
         let bias = self.expand_bias.unsqueeze(1)?;
@@ -103,7 +116,8 @@ struct Forward {
 }
 
 impl Forward {
-    fn new<T: Real>(parts: &Parts, x: Frames, fold: bool) -> Result<Self> {
+    /// With `folded`, the logits are made through this product of weights.
+    fn new<T: Real>(parts: &Parts, x: Frames, folded: Option<&Tensor>) -> Result<Self> {
         let width = parts.groups * parts.clusters;
         let precision = x.precision();
         let h = x.times(&parts.expand_weight)?;
@@ -113,9 +127,8 @@ impl Forward {
         let h = tensor(h, &[shape.0, shape.1])?;
         let offset = parts.offset()?;
         let assign_offset = to_f64(&offset.narrow(0, 0, width)?)?;
-        if fold {
-            let folded = matmul(&parts.stacked, &parts.expand_weight, precision)?;
-            let s = x.times(&folded)?;
+        if let Some(folded) = folded {
+            let s = x.times(folded)?;
             let attention_bias = parts.attention_bias.add(&offset.narrow(0, width, parts.groups)?)?;
             let (constant, padding) = (assign_offset, vec![0.0; width]);
             Ok(Self { x, h, s, folded: true, attention_bias, constant, padding })
@@ -175,7 +188,9 @@ fn train_as<T: Real>(
 ) -> Result<(Tensor, NormMoments)> {
     let (frames, _) = x.dims()?;
     let parts = Parts::new(branch)?;
-    let forward = Forward::new::<T>(&parts, x, fold)?;
+    let folded = fold.then(|| parts.folded(x.precision())).transpose()?;
+    let forward = Forward::new::<T>(&parts, x, folded.as_ref())?;
+    drop(folded);
     let count = padded_rows as f64;
     let (moments, a) = forward.with_logits::<T, _>(&parts, |logits| {
         let moments = logits.moments(Some((&forward.padding, count)));
@@ -296,17 +311,15 @@ impl Targets {
     }
 }
 
-/// The residuals V [B, K, D] under running statistics, without a tape.
+/// The residuals V [B, K, D] under running statistics, without a tape. `folded` is [`fold_for_evaluation`].
 pub(crate) fn eval(
     branch: &Branch,
     x: Frames,
     lengths: &[usize],
-    mean: &Tensor,
-    variance: &Tensor,
-    fold: Fold,
+    (mean, variance): (&Tensor, &Tensor),
+    folded: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let fold = folds_in_evaluation(branch, &x, fold)?;
-    for_float!(x.dtype(), T => eval_as::<T>(branch, x, lengths, (mean, variance), fold))
+    for_float!(x.dtype(), T => eval_as::<T>(branch, x, lengths, (mean, variance), folded))
 }
 
 fn eval_as<T: Real>(
@@ -314,11 +327,11 @@ fn eval_as<T: Real>(
     x: Frames,
     lengths: &[usize],
     (mean, variance): (&Tensor, &Tensor),
-    fold: bool,
+    folded: Option<&Tensor>,
 ) -> Result<Tensor> {
     let parts = Parts::new(branch)?;
     let (frames, _) = x.dims()?;
-    let forward = Forward::new::<T>(&parts, x, fold)?;
+    let forward = Forward::new::<T>(&parts, x, folded)?;
     let mean = to_f64(mean)?.iter().zip(&forward.constant).map(|(mean, constant)| mean - constant).collect();
     let moments = Moments { mean, variance: to_f64(variance)? };
     let a = forward.with_logits::<T, _>(&parts, |logits| logits.forward(&moments))?;

@@ -13,7 +13,7 @@ use crate::kernels::cpu::affine::{Affine, Input, Lines, Map};
 use crate::kernels::cpu::columns::{Columns, column_sums};
 use crate::kernels::cpu::lanes::softmax;
 use crate::kernels::flat::{Flat, to_f64};
-use crate::kernels::float::sigmoid;
+use crate::kernels::float::{Real, sigmoid};
 use crate::kernels::forms::L2Norm;
 use crate::kernels::tiles::Matrix;
 use crate::kernels::wide::widest;
@@ -101,7 +101,7 @@ impl Merged {
                     let (assigned, attention) = logits.split_at(groups * clusters);
                     a.copy_from_slice(assigned);
                     for (a, attention) in a.chunks_exact_mut(clusters).zip(attention) {
-                        softmax(a);
+                        softmax(a, Real::quick_exp);
                         let attention = sigmoid(*attention);
                         a.iter_mut().for_each(|a| *a *= attention);
                     }
