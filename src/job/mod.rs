@@ -13,4 +13,4 @@ pub(crate) use linked::{Linked, end_all, link};
 pub(crate) use member::Job;
 pub(crate) use rank::Rank;
 pub(crate) use refusal::check;
-pub(crate) use watch::{Sign, Watch};
+pub(crate) use watch::Watch;

@@ -16,6 +16,8 @@ use framewise_pipeline::{ErrorKind, Failure, StopToken};
 use framewise_stages::ranks::Channel;
 use serde::{Deserialize, Serialize};
 
+use crate::observe::ranks::{Board, RankView, Sign};
+
 /// The time from one sign of life to the next.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -40,15 +42,6 @@ pub(crate) struct Lost {
     pub(crate) why: String,
 }
 
-/// What a rank says of itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Sign {
-    /// The number of steps that it has done.
-    pub(crate) step: u64,
-    /// The seconds for which its stages have waited for other ranks.
-    pub(crate) waited: f64,
-}
-
 /// A line between two ranks.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,10 +50,7 @@ enum Line {
         token: u32,
         rank: usize,
     },
-    Alive {
-        step: u64,
-        waited: f64,
-    },
+    Alive(Sign),
     /// The run of the rank has ended by itself before its end.
     Ended {
         step: u64,
@@ -87,8 +77,8 @@ struct Shared {
     rank: usize,
     /// The connections: on rank 0 those of all others, on the others that of rank 0.
     peers: Mutex<BTreeMap<usize, TcpStream>>,
-    /// The last signs of life of the other ranks, as far as this one hears of them.
-    signs: Mutex<BTreeMap<usize, Sign>>,
+    /// The signs of life of the ranks, as far as this one hears of them.
+    board: Arc<Board>,
     is_over: AtomicBool,
     lost: AtomicBool,
     look: OnceLock<Box<dyn Fn() -> Sign + Send + Sync>>,
@@ -130,7 +120,7 @@ impl Watch {
         let shared = Arc::new(Shared {
             rank,
             peers: Mutex::new(peers),
-            signs: Mutex::default(),
+            board: Arc::new(Board::new(hosts.to_vec())),
             is_over: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             look: OnceLock::new(),
@@ -145,15 +135,20 @@ impl Watch {
         let _ = self.shared.look.set(Box::new(look));
     }
 
+    /// What this rank hears of all ranks. Rank 0 hears of all of them.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        self.shared.board.clone()
+    }
+
     /// The sentence about how long the ranks have waited for each other. `None` on a rank that does not hear of all of them, and
     /// where they hardly waited.
     pub(crate) fn told(&self, hosts: &[String]) -> Option<String> {
-        let mut signs = lock(&self.shared.signs).clone();
-        signs.insert(self.shared.rank, self.shared.sign());
-        if self.shared.rank != 0 || signs.len() < hosts.len() {
+        if self.shared.rank != 0 {
             return None;
         }
-        let waited: Vec<f64> = signs.values().map(|sign| sign.waited).collect();
+        self.shared.board.note(0, self.shared.sign());
+        let waited = (0..hosts.len()).map(|rank| Some(self.shared.board.last(rank)?.waited));
+        let waited: Vec<f64> = waited.collect::<Option<_>>()?;
         let (slowest, least) = waited.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1))?;
         if waited.iter().fold(0.0, |most: f64, waited| most.max(*waited)) < 1.0 {
             return None;
@@ -234,8 +229,8 @@ impl Shared {
         let beat = move || {
             while !shared.is_over.load(Ordering::SeqCst) {
                 let sign = shared.sign();
-                shared.note(shared.rank, sign);
-                shared.tell(&Line::Alive { step: sign.step, waited: sign.waited });
+                shared.note(shared.rank, sign.clone());
+                shared.tell(&Line::Alive(sign));
                 thread::sleep(BEAT);
             }
         };
@@ -248,10 +243,16 @@ impl Shared {
 
     /// Notes what a rank says of itself, also for Prometheus.
     fn note(&self, rank: usize, sign: Sign) {
-        lock(&self.signs).insert(rank, sign);
         let label = rank.to_string();
         ::metrics::gauge!("framewise_rank_steps", "rank" => label.clone()).set(sign.step as f64);
         ::metrics::gauge!("framewise_rank_waited_seconds_total", "rank" => label).set(sign.waited);
+        self.board.note(rank, sign);
+        if rank == self.rank {
+            for RankView { rank, slowest, .. } in self.board.view() {
+                let label = rank.to_string();
+                ::metrics::gauge!("framewise_rank_slowest", "rank" => label).set(f64::from(slowest));
+            }
+        }
     }
 
     /// Tells the others that the run of this rank has ended before its end. They end too.
@@ -284,12 +285,13 @@ impl Shared {
             let why = match lines.read_line(&mut text) {
                 Ok(0) => "its process has ended".to_owned(),
                 Ok(_) => match serde_json::from_str(&text) {
-                    Ok(Line::Alive { step, waited }) => {
-                        self.note(rank, Sign { step, waited });
+                    Ok(Line::Alive(sign)) => {
+                        self.note(rank, sign);
                         continue;
                     }
                     Ok(Line::Ended { step }) => {
-                        lock(&self.signs).entry(rank).or_default().step = step;
+                        let sign = self.board.last(rank).unwrap_or_default();
+                        self.board.note(rank, Sign { step, ..sign });
                         ENDED.to_owned()
                     }
                     Ok(Line::Bye) => return,
@@ -304,7 +306,7 @@ impl Shared {
                 }
                 Err(error) => format!("its connection broke ({error})"),
             };
-            let step = lock(&self.signs).get(&rank).map_or(0, |sign| sign.step);
+            let step = self.board.last(rank).map_or(0, |sign| sign.step);
             return self.lost(Lost { rank, step, why });
         }
     }

@@ -8,6 +8,7 @@ use framewise_pipeline::engine::monitor::Monitor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::journal::Journal;
+use super::ranks::{self, Board};
 use super::stage_line::{Columns, rates};
 use super::window::Window;
 use crate::terminal::{LineSink, printable};
@@ -27,20 +28,26 @@ pub(crate) struct Bars {
     bar: ProgressBar,
     journal: Arc<Journal>,
     graph: String,
+    ranks: Option<Arc<Board>>,
     /// The width of the column of names.
     names: usize,
 }
 
 impl Bars {
     /// Makes a display that is not drawn yet.
-    pub(crate) fn new(monitor: &Monitor, graph: &str, journal: &Arc<Journal>) -> Self {
+    pub(crate) fn new(
+        monitor: &Monitor,
+        graph: &str,
+        journal: &Arc<Journal>,
+        ranks: Option<Arc<Board>>,
+    ) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(HERTZ));
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
         let names = monitor.stages().iter().map(|stage| printable(&stage.name).chars().count());
         let names = names.max().unwrap_or(0).max(5);
-        Self { bar, journal: journal.clone(), graph: printable(graph).into_owned(), names }
+        Self { bar, journal: journal.clone(), graph: printable(graph).into_owned(), ranks, names }
     }
 
     /// Prints lines above the display.
@@ -75,7 +82,9 @@ impl Bars {
         });
         let mut lines = packed(self.head(window, monitor), width, MOST_HEAD_LINES);
         lines.extend(columns.bar.then(|| self.legend(&columns)));
-        let limit = limit(&bottleneck).map_or(Vec::new(), |text| folded(&text, width));
+        let ranks = self.ranks.as_ref().and_then(|board| ranks::sentence(&board.view()));
+        let mut limit = limit(&bottleneck).map_or(Vec::new(), |text| folded(&text, width));
+        limit.extend(ranks.map_or(Vec::new(), |text| folded(&printable(&text), width)));
         // One line stays free, so that the terminal does not scroll.
         let room = height.saturating_sub(lines.len() + limit.len() + 1);
         lines.extend(shortened(stages.collect(), room.max(1)));

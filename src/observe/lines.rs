@@ -7,6 +7,7 @@ use framewise_pipeline::engine::monitor::Monitor;
 
 use super::bars;
 use super::journal::Journal;
+use super::ranks::{self, Board};
 use super::window::{Live, Window};
 use crate::terminal::printable;
 use crate::text::{count, percent, rate, seconds};
@@ -17,13 +18,14 @@ const EVERY: f64 = 10.0;
 /// The writer of the lines.
 pub(crate) struct Lines {
     journal: Arc<Journal>,
+    ranks: Option<Arc<Board>>,
     next: Cell<f64>,
 }
 
 impl Lines {
     /// Makes the writer. The first line comes after ten seconds.
-    pub(crate) fn new(journal: Arc<Journal>) -> Self {
-        Self { journal, next: Cell::new(EVERY) }
+    pub(crate) fn new(journal: Arc<Journal>, ranks: Option<Arc<Board>>) -> Self {
+        Self { journal, ranks, next: Cell::new(EVERY) }
     }
 
     /// Writes a line if it is time.
@@ -36,7 +38,10 @@ impl Lines {
         let fed = |stage: usize| monitor.edges().iter().any(|edge| edge.to == stage);
         if let Some(text) = progress(&names, &window.live(|stage| monitor.sends(stage)), fed) {
             let read = bars::read_so_far(window, monitor).map_or(String::new(), |read| format!("{read}: "));
-            self.journal.show(&printable(&format!("{} {read}{text}", seconds(self.journal.seconds()))));
+            let ranks = self.ranks.as_ref().and_then(|board| ranks::sentence(&board.view()));
+            let ranks = ranks.map_or(String::new(), |text| format!("; {text}"));
+            let now = seconds(self.journal.seconds());
+            self.journal.show(&printable(&format!("{now} {read}{text}{ranks}")));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod journal;
 pub(crate) mod packets;
+pub(crate) mod ranks;
 pub(crate) mod recent;
 pub(crate) mod stage_line;
 pub(crate) mod stage_table;
@@ -27,6 +28,7 @@ use crate::terminal::PROGRESS_THREAD;
 use bars::Bars;
 use journal::Journal;
 use lines::Lines;
+use ranks::Board;
 use window::Window;
 
 /// The time between two readings of the meters, at which the live display is redrawn.
@@ -55,16 +57,22 @@ enum View {
 }
 
 impl Dashboard {
-    /// Shows the readings of `monitor` from now on. If there is no thread for this, progress is not shown.
-    pub(crate) fn start(monitor: Monitor, graph: &str, journal: &Arc<Journal>, style: Style) -> Self {
+    /// Shows the readings of `monitor`, and what `ranks` says, from now on. If there is no thread for this, progress is not shown.
+    pub(crate) fn start(
+        monitor: Monitor,
+        graph: &str,
+        journal: &Arc<Journal>,
+        ranks: Option<Arc<Board>>,
+        style: Style,
+    ) -> Self {
         let view = match style {
             Style::Off => return Self { thread: None, journal: journal.clone() },
             Style::Bars => {
-                let bars = Bars::new(&monitor, graph, journal);
+                let bars = Bars::new(&monitor, graph, journal, ranks);
                 journal.redirect(Some(bars.sink()));
                 View::Bars(bars)
             }
-            Style::Lines => View::Lines(Lines::new(journal.clone())),
+            Style::Lines => View::Lines(Lines::new(journal.clone(), ranks)),
         };
         let (end, ended) = mpsc::channel();
         let builder = thread::Builder::new().name(PROGRESS_THREAD.into());

@@ -12,6 +12,7 @@ use framewise_pipeline::engine::reading::{EdgeReading, Reading};
 use serde::{Deserialize, Serialize};
 
 use super::journal::Journal;
+use super::ranks::{Board, RankView};
 use super::recent::Point;
 use crate::text;
 
@@ -35,6 +36,9 @@ pub(crate) struct RunView {
     pub(crate) edges: Vec<EdgeView>,
     pub(crate) units: Vec<UnitView>,
     pub(crate) bottleneck: LimitView,
+    /// The ranks that make the run together, as rank 0 sees them. Empty for one process.
+    #[serde(default)]
+    pub(crate) ranks: Vec<RankView>,
 }
 
 /// The figures of a stage.
@@ -119,7 +123,13 @@ impl RunView {
             edges: edges.map(|(edge, now)| EdgeView::of(monitor, edge, now, reading.seconds)).collect(),
             units: units.collect(),
             bottleneck: monitor.bottleneck().into(),
+            ranks: Vec::new(),
         }
+    }
+
+    /// The view with the ranks of `board`, if there are several.
+    pub(crate) fn with_ranks(self, board: Option<&Board>) -> Self {
+        Self { ranks: board.map_or(Vec::new(), Board::view), ..self }
     }
 
     /// The view as one JSON object over many lines.

@@ -21,8 +21,9 @@ use super::directory::{LOG, RunDir};
 use super::resume::{self, Agreed, Chosen, Place, Search};
 use super::signals;
 use crate::cli::RunArgs;
-use crate::job::{Job, Linked, Sign, Watch};
+use crate::job::{Job, Linked, Watch};
 use crate::observe::journal::Journal;
+use crate::observe::ranks::Sign;
 use crate::serve;
 use crate::shell::short;
 use crate::text::{self, count, plural};
@@ -169,6 +170,7 @@ impl Begun {
             watch.signs_from(move || Sign {
                 step: monitor.result("steps").unwrap_or_default() as u64,
                 waited: ranks.as_ref().map_or(0.0, |ranks| ranks.waited().as_secs_f64()),
+                limiting: monitor.bottleneck().stage,
             });
         }
         Ok((journal, stop, pipeline, watch))

@@ -30,6 +30,7 @@ use framewise_pipeline::{Failure, Registry, StopToken};
 use crate::cli::{Format, RunArgs};
 use crate::job::{self, Job, Linked, Rank, Watch};
 use crate::observe::journal::Journal;
+use crate::observe::ranks::Board;
 use crate::observe::{Dashboard, Style};
 use crate::problems::Problems;
 use crate::shell;
@@ -136,8 +137,10 @@ fn prepare(args: &RunArgs, registry: &Registry) -> Result<Prepared, Refusal> {
     let graph = loaded.graph;
     let built =
         begun.build(args, &graph, registry, linked.as_ref()).and_then(|(journal, stop, pipeline, watch)| {
+            let hears_all = linked.as_ref().is_some_and(|linked| linked.rank() == 0);
+            let board = watch.as_ref().filter(|_| hears_all).map(Watch::board);
             let server =
-                bound.map(|bound| watched(bound, &graph, &pipeline, &journal, begun.directory.path()));
+                bound.map(|bound| watched(bound, &graph, &pipeline, &journal, board, begun.directory.path()));
             Ok((journal, stop, pipeline, watch, server.transpose()?))
         });
     match built {
@@ -208,7 +211,8 @@ impl Prepared {
             () if terminal::stderr_is_terminal() => Style::Bars,
             () => Style::Lines,
         };
-        let dashboard = Dashboard::start(pipeline.monitor(), &graph.name, &journal, style);
+        let board = watch.as_ref().filter(|_| speaks).map(Watch::board);
+        let dashboard = Dashboard::start(pipeline.monitor(), &graph.name, &journal, board.clone(), style);
         journal.begin();
         let alarm = watch.as_ref().map(|watch| watch.alarm(&stop));
         let outcome = pipeline.run();
@@ -238,7 +242,7 @@ impl Prepared {
                 Ended { result: &result, graph: &graph, resumed, go_on }.text(terminal::width(&shown_on))
             }
         };
-        let unwritten = keep::write(&directory, &result, &outcome, trains);
+        let unwritten = keep::write(&directory, &result, &outcome, board.as_deref(), trains);
         let printed = if !speaks {
             Ok(())
         } else if shares_stdout {
@@ -292,6 +296,7 @@ fn watched(
     graph: &ResolvedGraph,
     pipeline: &Pipeline,
     journal: &Arc<Journal>,
+    ranks: Option<Arc<Board>>,
     run_dir: &Path,
 ) -> Result<serve::Server, Failure> {
     let address = bound.address();
@@ -300,7 +305,7 @@ fn watched(
         resolved: graph::render(graph),
         checkpoints: checkpoints::directory(graph, run_dir),
     };
-    let server = bound.serve(pipeline.monitor(), journal.clone(), facts, run_dir)?;
+    let server = bound.serve(pipeline.monitor(), journal.clone(), ranks, facts, run_dir)?;
     journal
         .note(Level::Info, &format!("this run is served at http://{address}/, for Prometheus at /metrics"));
     Ok(server)

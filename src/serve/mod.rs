@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::exit::UsageError;
 use crate::observe::journal::Journal;
+use crate::observe::ranks::Board;
 use live::LiveFile;
 use routes::Shown;
 
@@ -81,7 +82,7 @@ impl Bound {
         self.address
     }
 
-    /// Serves the readings of `monitor`, the messages of `journal` and the facts of the graph. While the server lives, `live.json` in the run
+    /// Serves the readings of `monitor`, the messages of `journal`, what `ranks` hears and the facts of the graph. While the server lives, `live.json` in the run
     /// directory says where it is.
     ///
     /// # Errors
@@ -90,6 +91,7 @@ impl Bound {
         self,
         monitor: Monitor,
         journal: Arc<Journal>,
+        ranks: Option<Arc<Board>>,
         graph: Facts,
         run_dir: &Path,
     ) -> Result<Server, Failure> {
@@ -100,7 +102,8 @@ impl Bound {
         let live = LiveFile::create(run_dir, self.address, monitor.graph())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|e| unavailable(&e))?;
-        let shown = Arc::new(Shown { monitor, journal, metrics, graph, allows_remote: self.allows_remote });
+        let shown =
+            Arc::new(Shown { monitor, journal, ranks, metrics, graph, allows_remote: self.allows_remote });
         let (end, ended) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async {

@@ -49,8 +49,9 @@ const SECONDS: [(&str, &str); 7] = [
 ];
 
 /// Values that come and go.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 14] = [
     ("framewise_rank_steps", "Steps that a rank has done."),
+    ("framewise_rank_slowest", "1 for the rank for which the others wait, 0 for the others."),
     ("framewise_stage_utilization_ratio", "Share of the run's time for which a stage was busy."),
     ("framewise_stage_workers", "Value of a stage's key workers, or 1."),
     ("framewise_stage_limiting", "1 for the stage that limits the run, 0 for the others."),

@@ -17,12 +17,15 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::checkpoints::CheckpointsView;
 use super::{page, prometheus, tap};
 use crate::observe::journal::Journal;
+use crate::observe::ranks::Board;
 use crate::observe::view::{HistoryView, NumbersView, RunView};
 
 /// What the server shows.
 pub(super) struct Shown {
     pub(super) monitor: Monitor,
     pub(super) journal: Arc<Journal>,
+    /// What is heard of the ranks, where several make the run.
+    pub(super) ranks: Option<Arc<Board>>,
     pub(super) metrics: PrometheusHandle,
     pub(super) graph: Facts,
     /// Whether other machines may ask, by any name of this one.
@@ -111,7 +114,8 @@ async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn reading(State(shown): State<Arc<Shown>>) -> Response {
-    json(RunView::of(&shown.monitor, &shown.monitor.read()).to_json())
+    let view = RunView::of(&shown.monitor, &shown.monitor.read());
+    json(view.with_ranks(shown.ranks.as_deref()).to_json())
 }
 
 async fn history(State(shown): State<Arc<Shown>>) -> Response {

@@ -132,7 +132,8 @@ impl Bench {
 pub(crate) fn payloads() -> Vec<Vec<u8>> {
     let path = root().join("tests/data/japanese_vowels/train.tfrecord");
     let mut reader = RecordReader::open(path, ReaderOptions::default()).unwrap();
-    let all: Vec<_> = std::iter::from_fn(|| reader.next()).map(|record| record.unwrap().data.to_vec()).collect();
+    let all: Vec<_> =
+        std::iter::from_fn(|| reader.next()).map(|record| record.unwrap().data.to_vec()).collect();
     // Every third utterance is taken: 90 utterances of all nine speakers.
     all.into_iter().step_by(3).collect()
 }

@@ -29,7 +29,7 @@ fn heard(told: &mpsc::Receiver<Lost>) -> Lost {
 #[test]
 fn a_rank_whose_connection_ends_is_lost_to_all_others_with_its_step() {
     let mut all = watches(3);
-    all[2].0.signs_from(|| Sign { step: 12, waited: 0.0 });
+    all[2].0.signs_from(|| Sign { step: 12, ..Sign::default() });
     thread::sleep(2 * BEAT);
     // This is what the death of a process does to its connections.
     let (dead, _) = all.remove(2);
@@ -60,7 +60,7 @@ fn a_rank_that_says_nothing_is_lost() {
 fn the_rank_that_waits_least_is_the_slowest() {
     let all = watches(3);
     for (index, waited) in [3.0, 0.25, 2.5].into_iter().enumerate() {
-        all[index].0.signs_from(move || Sign { step: 1, waited });
+        all[index].0.signs_from(move || Sign { step: 1, waited, limiting: None });
     }
     thread::sleep(2 * BEAT + BEAT / 2);
     let hosts: Vec<String> = (0..3).map(|rank| format!("host-{rank}")).collect();

@@ -102,6 +102,16 @@ function tables(reading, shown, limiting) {
     edge.from, edge.to, `${edge.items} of ${edge.capacity_items}`, count(edge.bytes), percent(edge.mean_fill ?? 0),
   ]);
   table(at("edge-table"), "Edges", [["from", "to", "in it", "bytes", "mean fill"], ...edges]);
+  at("ranks").hidden = reading.ranks.length === 0;
+  if (reading.ranks.length > 0) {
+    const ranks = reading.ranks.map((rank) => [
+      `${rank.slowest ? "▶ " : ""}${rank.rank}`, rank.host, count(rank.steps),
+      rank.waited === null ? "" : percent(rank.waited), rank.limiting ?? "",
+      rank.heard_seconds === null ? "never" : `${short(rank.heard_seconds)} s ago`,
+    ]);
+    const head = ["rank", "host", "steps", "waits for others", "limited by", "heard of"];
+    table(at("rank-table"), "Ranks, ▶ the slowest", [head, ...ranks]);
+  }
   const rejected = reading.stages.flatMap((stage) =>
     Object.entries(stage.rejected).map(([reason, times]) => [stage.name, reason, count(times)]));
   at("rejected-none").hidden = rejected.length > 0;

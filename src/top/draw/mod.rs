@@ -20,12 +20,13 @@ use ratatui::widgets::Paragraph;
 
 use self::parts::printable;
 use super::state::{Screen, State};
+use crate::observe::ranks;
 use crate::observe::view::LimitView;
 use crate::text::{seconds, wrap};
 
 /// The fewest rows with which the limit has lines of its own.
 const ROWS_FOR_LIMIT: u16 = 10;
-/// The most lines for the limit.
+/// The most lines for the limit, and for the sentence on the ranks.
 const LIMIT_LINES: u16 = 3;
 
 /// Draws the whole screen.
@@ -88,7 +89,7 @@ fn foot(state: &State) -> Line<'static> {
     Line::styled(keys, Style::new().add_modifier(Modifier::DIM))
 }
 
-/// The lines about what limits the run, if there is room for them.
+/// The lines about what limits the run and about its ranks, if there is room for them.
 fn limit(state: &State, area: Rect) -> Text<'static> {
     let Some(limit) = state.shown().view.as_ref().map(|view| &view.bottleneck) else {
         return Text::default();
@@ -96,8 +97,13 @@ fn limit(state: &State, area: Rect) -> Text<'static> {
     if area.height < ROWS_FOR_LIMIT || matches!(state.screen, Screen::Log | Screen::Help) {
         return Text::default();
     }
-    let text = wrap(&sentence(limit), usize::from(area.width).max(1), 0);
-    let lines = text.lines().take(usize::from(LIMIT_LINES)).map(|line| Line::from(line.to_owned()));
+    let ranks = state.shown().view.as_ref().and_then(|view| ranks::sentence(&view.ranks));
+    let sentences = [Some(sentence(limit)), ranks.map(|text| printable(&text).into_owned())];
+    let lines = sentences.iter().flatten().flat_map(|text| {
+        let text = wrap(text, usize::from(area.width).max(1), 0);
+        let lines = text.lines().take(usize::from(LIMIT_LINES)).map(|line| Line::from(line.to_owned()));
+        lines.collect::<Vec<_>>()
+    });
     Text::from_iter(lines).style(Style::new().fg(Color::Yellow))
 }
 

@@ -2,6 +2,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
+use crate::observe::ranks::RankView;
+use crate::observe::view::RunView;
 use crate::top::poll::News;
 use crate::top::state::Key;
 use crate::top::state::tests::{learned, view};
@@ -62,6 +64,27 @@ fn the_table_fits_small_and_large_terminals() {
     let large = lines(&mut learned("sink"), (200, 50));
     assert!(large[1].starts_with("  stage   type         items  items/s  █ busy"), "{}", large[1]);
     assert_eq!(large[48], "▶ decode computes: `stages.decode.workers = 3` brings at most 1.5 times the rate");
+}
+
+#[test]
+fn the_slowest_of_several_ranks_is_named_below_the_limit() {
+    let mut state = learned("sink");
+    let rank = |rank, waited| RankView {
+        rank,
+        host: format!("host-{rank}"),
+        steps: 7,
+        waited_seconds: waited * 10.0,
+        waited: Some(waited),
+        heard_seconds: Some(0.5),
+        limiting: Some("decode".into()),
+        slowest: rank == 1,
+    };
+    let ranks = vec![rank(0, 0.3), rank(1, 0.01)];
+    state.learn(News::Reading(RunView { ranks, ..view(11.0, "sink") }));
+    let lines = lines(&mut state, (120, 24));
+    assert!(lines[21].starts_with("▶ decode computes"), "{lines:#?}");
+    let expected = "2 ranks wait 1% to 30% of the time for each other: rank 1 (host-1) is the slowest, limited by its stage decode";
+    assert_eq!(lines[22], expected);
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(in crate::top) fn view(seconds: f64, sink: &str) -> RunView {
             advice: "`stages.decode.workers = 3` brings at most 1.5 times the rate".into(),
             at_most: Some(1.5),
         },
+        ranks: Vec::new(),
     }
 }
 

@@ -105,8 +105,10 @@ mod tests {
         (f64::from(found) - exact).abs() / unit.min(2f64.powi(104))
     }
 
+    type Exponential = fn(f32) -> f32;
+
     /// Both functions, with the most units by which they may differ from the exact value.
-    const BOTH: [(fn(f32) -> f32, f64); 2] = [(exp, 0.55), (quick_exp, 1.0)];
+    const BOTH: [(Exponential, f64); 2] = [(exp, 0.55), (quick_exp, 1.0)];
 
     /// Checks every `step`-th f32 of either sign whose bits without the sign lie in `bits`.
     fn check(bits: std::ops::Range<u32>, step: usize) {

@@ -286,7 +286,9 @@ fn damaged_and_merged_messages_mean_to_us_what_they_mean_to_prost() {
                 if let Err(reason) = expected {
                     *reasons.entry(reason).or_default() += 1;
                 }
-                let ours = ours.map(|e| (e.id, e.labels, e.frames, e.rgb.to_vec(), e.audio.to_vec())).map_err(|e| e.reason);
+                let ours = ours
+                    .map(|e| (e.id, e.labels, e.frames, e.rgb.to_vec(), e.audio.to_vec()))
+                    .map_err(|e| e.reason);
                 assert_eq!(ours, expected, "{:02x?}", record.data);
             }
             // Prost also looks into fields that nobody asked for, so it may refuse what our reader can use.
