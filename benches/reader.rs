@@ -1,8 +1,9 @@
 //! Reading: full-size videos from files in the page cache into batches, by graphs of `tfrecord_reader`, `yt8m_decode` and
 //! `batch` with one and with two threads, and the floor, which is reading the same records with their CRCs and no more.
 //!
-//! `cargo bench --bench reader -- [--videos N] [--runs N]` measures all ways in turns and prints one JSON line for each, with
-//! the median rate and its ratio to the floor on one thread.
+//! `cargo bench --bench reader -- [--videos N] [--runs N] [--folder DIR]` measures all ways in turns and prints one JSON line for
+//! each, with the median rate and its ratio to the floor on one thread. With `--folder`, the files stay there, so that a peer
+//! can read them.
 
 mod common;
 
@@ -21,19 +22,24 @@ const FILES: usize = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     common::keep_memory();
-    let (mut videos, mut runs) = (1600, 7);
+    let (mut videos, mut runs, mut kept) = (1600, 7, None);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{argument} needs a number"))?.parse()?;
+        let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
         match argument.as_str() {
-            "--videos" => videos = value,
-            "--runs" => runs = value,
-            other => return Err(format!("unknown argument `{other}`: --videos N, --runs N").into()),
+            "--videos" => videos = value.parse()?,
+            "--runs" => runs = value.parse()?,
+            "--folder" => kept = Some(PathBuf::from(value)),
+            other => {
+                return Err(format!("unknown argument `{other}`: --videos N, --runs N, --folder DIR").into());
+            }
         }
     }
-    let folder = tempfile::tempdir()?;
-    let plain = write(folder.path(), "plain", videos, Compression::None)?;
-    let packed = write(folder.path(), "packed", videos, Compression::Gzip)?;
+    let temporary = tempfile::tempdir()?;
+    let folder = kept.as_deref().unwrap_or(temporary.path());
+    std::fs::create_dir_all(folder)?;
+    let plain = write(folder, "plain", videos, Compression::None)?;
+    let packed = write(folder, "packed", videos, Compression::Gzip)?;
     let graph = |name: &str, workers: usize| {
         let text = format!(
             "[stages.videos]\ntype = \"tfrecord_reader\"\nfiles = [\"{name}-*\"]\nworkers = {workers}\n\
@@ -41,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
              [stages.batch]\ntype = \"batch\"\nfrom = \"decode\"\nsize = 40\n\
              [stages.drop]\ntype = \"drop\"\nfrom = \"batch\"\n"
         );
-        run(&text, folder.path())
+        run(&text, folder)
     };
     type Way<'w> = (&'w str, usize, Box<dyn Fn() -> Result<(), Box<dyn Error>> + 'w>);
     let ways: Vec<Way<'_>> = vec![

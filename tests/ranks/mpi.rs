@@ -70,6 +70,14 @@ fn training_on_any_number_of_ranks_and_devices_writes_the_same_bytes() {
         // Rank 0 alone speaks of the run.
         assert_eq!(said.out.matches("last checkpoint").count(), 1, "{}", said.out);
         assert!(!desk.path(&format!("{name}/ranks/0001/checkpoints")).exists());
+        let stages = std::fs::read_to_string(desk.path(&format!("{name}/stages.json"))).unwrap();
+        let stages: serde_json::Value = serde_json::from_str(&stages).unwrap();
+        let shown = stages["ranks"].as_array().unwrap();
+        assert_eq!(shown.len(), ranks);
+        for (rank, shown) in shown.iter().enumerate() {
+            assert_eq!(shown["rank"], rank);
+            assert!(!shown["host"].as_str().unwrap().is_empty() && shown["heard_seconds"].is_number(), "{shown}");
+        }
     }
 }
 
