@@ -76,7 +76,10 @@ fn training_on_any_number_of_ranks_and_devices_writes_the_same_bytes() {
         assert_eq!(shown.len(), ranks);
         for (rank, shown) in shown.iter().enumerate() {
             assert_eq!(shown["rank"], rank);
-            assert!(!shown["host"].as_str().unwrap().is_empty() && shown["heard_seconds"].is_number(), "{shown}");
+            assert!(
+                !shown["host"].as_str().unwrap().is_empty() && shown["heard_seconds"].is_number(),
+                "{shown}"
+            );
         }
     }
 }
