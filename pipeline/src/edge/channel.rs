@@ -6,7 +6,7 @@
 //! Where the graph has a cap on the queued bytes of all edges, the cap holds in addition: see [`crate::edge::budget`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, RecvError, Sender, TryRecvError, TrySendError, select_biased};
 
@@ -49,41 +49,58 @@ impl<F: FnMut()> OnWait for F {
 
 /// The live state of an edge, for the meters and the sampler.
 ///
-/// The sender adds a packet once it is in the channel, so a packet that still waits for room is never counted. The
-/// receiver subtracts the packet once it is out, which may happen before the sender adds it. While a packet moves, a
-/// sum is therefore off by that packet and may be negative.
+/// The sender counts a packet once it is in the channel, so a packet that still waits for room is never counted. The
+/// receiver counts the packet once it is out, which may happen before the sender counts it. While a packet moves, a
+/// difference is therefore off by that packet and may be negative.
 #[derive(Debug)]
 pub struct EdgeGauge {
     /// The bounds of the edge.
     pub limits: EdgeLimits,
-    items: AtomicIsize,
-    bytes: AtomicIsize,
+    /// What the sender has put in, and what the receiver has taken out.
+    sent: Counted,
+    taken: Counted,
     /// Whether the sender waits for bytes, so that the receiver must wake it.
     wants_bytes: AtomicBool,
     /// Whether the sender ended the edge. A channel that is empty and disconnected then means `End`.
     ended: AtomicBool,
 }
 
+/// Packets and their payload bytes, as far as one end of an edge has counted them. Sums that grow too large begin again at 0.
+///
+/// Each end has cache lines of its own for what it counts. Otherwise every packet would move a line between two cores twice.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counted {
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        }
+    }
+}
+
+/// How much more was sent than taken. A packet that is moving may make it negative, which counts as nothing.
+fn difference(sent: usize, taken: usize) -> usize {
+    usize::try_from(sent.wrapping_sub(taken) as isize).unwrap_or(0)
+}
+
 impl EdgeGauge {
     /// The number of packets in the channel now, give or take one that is moving. At most [`EdgeLimits::items`].
     pub fn items(&self) -> usize {
-        usize::try_from(self.items.load(Ordering::Relaxed)).unwrap_or(0).min(self.limits.items)
+        let (sent, taken) = (&self.sent.items, &self.taken.items);
+        difference(sent.load(Ordering::Relaxed), taken.load(Ordering::Relaxed)).min(self.limits.items)
     }
 
     /// The payload bytes in the channel now, give or take an item that is moving.
     pub fn bytes(&self) -> usize {
         // `Relaxed` would not do here: see `EdgeSender::wait_for_bytes`.
-        usize::try_from(self.bytes.load(Ordering::SeqCst)).unwrap_or(0)
-    }
-
-    fn add(&self, bytes: usize) {
-        self.items.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as isize, Ordering::SeqCst);
-    }
-
-    fn subtract(&self, bytes: usize) {
-        self.items.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes as isize, Ordering::SeqCst);
+        let (sent, taken) = (&self.sent.bytes, &self.taken.bytes);
+        difference(sent.load(Ordering::SeqCst), taken.load(Ordering::SeqCst))
     }
 }
 
@@ -131,8 +148,8 @@ pub(crate) fn bounded<T: Payload>(
     let (freed_sender, freed_receiver) = crossbeam_channel::bounded(1);
     let gauge = EdgeGauge {
         limits,
-        items: AtomicIsize::new(0),
-        bytes: AtomicIsize::new(0),
+        sent: Counted::default(),
+        taken: Counted::default(),
         wants_bytes: AtomicBool::new(false),
         ended: AtomicBool::new(false),
     };
@@ -206,7 +223,7 @@ impl<T: Payload> EdgeSender<T> {
                 }
             }
         }
-        self.gauge.add(bytes);
+        self.gauge.sent.count(bytes);
         Ok(())
     }
 
@@ -223,7 +240,7 @@ impl<T: Payload> EdgeSender<T> {
         stop: &StopToken,
         on_wait: &mut impl OnWait,
     ) -> Result<(), Interrupted> {
-        // Only the edge's single sender calls this, and only after its own sends. The sum is therefore exact here, or
+        // Only the edge's single sender calls this, and only after its own sends. The difference is therefore exact here, or
         // too large by an item that is on its way out.
         let full = || {
             let queued = self.gauge.bytes();
@@ -235,14 +252,14 @@ impl<T: Payload> EdgeSender<T> {
             return Ok(());
         }
         on_wait.wait_begins();
-        // The receiver subtracts first and looks at this wish afterwards. So either it finds the wish, or `full` below finds
-        // its subtraction. Both places are read and written SeqCst, which orders the operations on them.
+        // The receiver counts first and looks at this wish afterwards. So either it finds the wish, or `full` below finds
+        // what it has counted. Both places are read and written SeqCst, which orders the operations on them.
         self.gauge.wants_bytes.store(true, Ordering::SeqCst);
         let mut waited = Ok(());
         while waited.is_ok() && full() {
             // A token that is left from an earlier removal only costs one more look. No token is ever lost: where the
             // receiver finds the slot full, the token in the slot is taken only later. That orders operations on two
-            // places, the sum and the slot, which is inside the channel and SeqCst, too.
+            // places, the counts and the slot, which is inside the channel and SeqCst, too.
             waited = select_biased! {
                 recv(stop.wake()) -> _ => Err(Interrupted::Stopped),
                 recv(self.freed) -> token => token.map_err(|_| Interrupted::Disconnected),
@@ -299,7 +316,7 @@ impl<T: Payload> EdgeReceiver<T> {
             }
         };
         let bytes = byte_len(&packet);
-        self.gauge.subtract(bytes);
+        self.gauge.taken.count(bytes);
         if let (Some(close), 1..) = (&self.share, bytes) {
             close.0.release(bytes);
         }
@@ -323,114 +340,4 @@ impl<T: Payload> EdgeReceiver<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct Token {
-        value: u64,
-        bytes: usize,
-    }
-
-    impl Payload for Token {
-        const NAME: &'static str = "tokens";
-
-        fn byte_len(&self) -> usize {
-            self.bytes
-        }
-    }
-
-    fn item(value: u64, bytes: usize) -> Packet<Token> {
-        Packet::Item(Token { value, bytes })
-    }
-
-    fn never() {
-        panic!("nothing to wait for");
-    }
-
-    #[test]
-    fn an_ended_edge_gives_what_is_in_it_and_then_the_end() {
-        let stop = StopToken::new();
-        let (sender, receiver, gauge) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
-        sender.send(item(0, 5), &stop, never).unwrap();
-        sender.send(item(1, 5), &stop, never).unwrap();
-        // The engine's copy ends the edge after the stage's own copy is gone. It does not matter that the edge is full.
-        let engines = sender.clone();
-        drop(sender);
-        engines.end();
-        assert_eq!((gauge.items(), gauge.bytes()), (2, 10));
-        assert_eq!(receiver.recv(&stop, never), Ok(item(0, 5)));
-        assert_eq!(receiver.recv(&stop, never), Ok(item(1, 5)));
-        assert_eq!(receiver.recv(&stop, never), Ok(Packet::End));
-        assert_eq!(receiver.recv(&stop, never), Ok(Packet::End));
-        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn a_disconnect_without_an_end_is_no_end() {
-        let stop = StopToken::new();
-        let (sender, receiver, _) = bounded(EdgeLimits { items: 2, bytes: 10 }, None);
-        sender.send(item(0, 0), &stop, never).unwrap();
-        drop(sender);
-        assert_eq!(receiver.recv(&stop, never), Ok(item(0, 0)));
-        assert_eq!(receiver.recv(&stop, never), Err(Interrupted::Disconnected));
-    }
-
-    #[test]
-    fn an_end_found_after_the_trip_is_no_end() {
-        // This is the case where the token trips after `recv` asked for it and before `recv` looks into the channel.
-        let stop = StopToken::new();
-        let (sender, receiver, _) = bounded::<Token>(EdgeLimits { items: 1, bytes: 1 }, None);
-        sender.end();
-        assert_eq!(receiver.disconnected(&stop), Ok(Packet::End));
-        stop.trip();
-        assert_eq!(receiver.disconnected(&stop), Err(Interrupted::Stopped));
-        assert_eq!(receiver.recv(&stop, never), Err(Interrupted::Stopped));
-    }
-
-    #[test]
-    fn a_sender_that_waits_for_bytes_learns_that_the_receiver_is_gone() {
-        let stop = StopToken::new();
-        let (sender, receiver, _) = bounded(EdgeLimits { items: 5, bytes: 10 }, None);
-        sender.send(item(0, 8), &stop, never).unwrap();
-        thread::scope(|scope| {
-            let (waits, waiting) = crossbeam_channel::bounded(1);
-            let send = scope.spawn({
-                let stop = &stop;
-                move || sender.send(item(1, 8), stop, || waits.send(()).unwrap())
-            });
-            waiting.recv().unwrap();
-            drop(receiver);
-            assert_eq!(send.join().unwrap(), Err(Interrupted::Disconnected));
-        });
-    }
-
-    #[test]
-    fn no_wake_up_is_lost_at_full_speed() {
-        // Bytes are scarce and places are not, so nearly every send waits for a token. A lost token would hang the
-        // test.
-        const COUNT: u64 = 100_000;
-        let limits = EdgeLimits { items: 4, bytes: 10 };
-        let stop = StopToken::new();
-        let (sender, receiver, gauge) = bounded(limits, None);
-        thread::scope(|scope| {
-            let stop = &stop;
-            scope.spawn(move || {
-                for value in 0..COUNT {
-                    sender.send(item(value, (value % 7) as usize), stop, || ()).unwrap();
-                }
-                sender.end();
-            });
-            for value in 0..COUNT {
-                assert_eq!(receiver.recv(stop, || ()), Ok(item(value, (value % 7) as usize)));
-                // A packet that is moving may be missing from the count, or may still be in it.
-                assert!(gauge.items() <= limits.items);
-                assert!(gauge.bytes() <= limits.bytes);
-            }
-            assert_eq!(receiver.recv(stop, || ()), Ok(Packet::End));
-        });
-        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
-    }
-}
+mod tests;

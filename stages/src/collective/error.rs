@@ -57,6 +57,11 @@ pub enum CollectiveError {
     Tensor(#[from] candle_core::Error),
 }
 
+/// The error of an operation for which the ranks could not exchange what they had to.
+pub(super) fn failed(operation: &'static str) -> impl Fn(LinkError) -> CollectiveError {
+    move |source| CollectiveError::Link { operation, source }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rank {} ({})", self.rank, self.place)

@@ -2,9 +2,10 @@
 
 use candle_core::{Result, Shape, Tensor};
 
+use super::carrier::on_host;
 use super::cut::Cut;
-use super::error::CollectiveError;
-use super::spread::{failed, on_host, shape_of};
+use super::error::{CollectiveError, failed};
+use super::spread::shape_of;
 use super::wire::{Bytes, Place};
 use crate::ranks::{Channel, Incoming, Outgoing};
 

@@ -4,11 +4,14 @@
 //! Law: no result depends on the number of members. Sums are taken in shard order, and numbers are gathered in the order
 //! of the parameters.
 
+mod carrier;
 mod communicator;
 mod cut;
 mod error;
 mod gather;
 mod local;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod sliced;
 mod spread;
 mod sum;

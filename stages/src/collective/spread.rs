@@ -5,20 +5,24 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Shape, Tensor};
+use std::sync::Arc;
 
+use candle_core::{DType, Shape, Tensor};
+
+use super::carrier::{Carrier, Expected, Parcel};
 use super::communicator::{Communicator, ShardTensors};
 use super::cut::{Cut, Span};
-use super::error::CollectiveError;
+use super::error::{CollectiveError, failed};
 use super::local::{Brought, Local, Round};
 use super::sum::{Addend, ShardSlice, check, slice_of_sum};
-use super::wire::{Bytes, Place, describe, described};
-use crate::ranks::{Channel, Incoming, LinkError, Outgoing};
+use super::wire::{describe, described};
+use crate::ranks::Channel;
 
 /// A member's end of a group that is spread over ranks.
 pub(super) struct Spread {
     local: Local,
     channel: Channel,
+    carrier: Arc<dyn Carrier>,
     /// The numbers of the members of each rank, by rank.
     members: Vec<Range<usize>>,
 }
@@ -27,8 +31,13 @@ pub(super) struct Spread {
 const HEADER: usize = 16;
 
 impl Spread {
-    /// The members of this rank, one for each device, in a group that goes over all ranks of the channel.
-    pub(super) fn group(locals: Vec<Local>, channel: &Channel) -> Result<Vec<Self>, CollectiveError> {
+    /// The members of this rank, one for each device, in a group that goes over all ranks of the channel. `carrier` carries their
+    /// tensors.
+    pub(super) fn group(
+        locals: Vec<Local>,
+        channel: &Channel,
+        carrier: &Arc<dyn Carrier>,
+    ) -> Result<Vec<Self>, CollectiveError> {
         let own = (locals.len() as u64).to_le_bytes();
         let counts = channel.all_gather(&own).map_err(failed("forming a group"))?;
         let mut members = Vec::with_capacity(counts.len());
@@ -38,7 +47,10 @@ impl Spread {
             members.push(first..first + count);
             first += count;
         }
-        let member = |local| Self { local, channel: channel.clone(), members: members.clone() };
+        let member = |local| {
+            let (channel, carrier) = (channel.clone(), carrier.clone());
+            Self { local, channel, carrier, members: members.clone() }
+        };
         Ok(locals.into_iter().map(member).collect())
     }
 
@@ -78,41 +90,34 @@ impl Spread {
         let headers = self.channel.all_gather(&header).map_err(failed(OPERATION))?;
 
         // What is sent: for each rank, for each shard, the spans of the slices of the rank's members.
-        let mut parts = Vec::new();
+        let mut parcels = Vec::new();
         for (rank, members) in self.others() {
             for shard in own {
                 check(cut, shard)?;
                 for span in members.clone().flat_map(|member| cut.spans(member)) {
-                    parts.push((rank, on_host(&span.view(&shard.tensors[span.tensor])?)?));
+                    let tensor = span.view(&shard.tensors[span.tensor])?;
+                    parcels.push(Parcel { to: vec![rank], tensor });
                 }
             }
         }
-        let bytes = parts.iter().map(|(rank, part)| Ok((*rank, Bytes::of(part)?)));
-        let bytes = bytes.collect::<candle_core::Result<Vec<_>>>()?;
-        let outgoing: Vec<_> =
-            bytes.iter().map(|(rank, bytes)| Outgoing { to: *rank, bytes: bytes.get() }).collect();
-
         // What is taken, in the same order on the other side. All ranks have gradients of one type.
         let dtype = own.iter().flat_map(|shard| &shard.tensors).next().map_or(DType::F32, Tensor::dtype);
-        let mut places = Vec::new();
+        let (mut expected, mut owners) = (Vec::new(), Vec::new());
         for (rank, _) in self.others() {
             for header in headers[rank].chunks_exact(HEADER) {
                 let (shard, weight) = read_header(header);
                 for (index, member) in self.own().enumerate() {
                     for span in cut.spans(member) {
-                        let place = Place::new(dtype, span.elements.len())?;
-                        places.push((rank, index, shard, weight, shape_of(cut, span), place));
+                        expected.push(Expected { from: rank, dtype, shape: shape_of(cut, span) });
+                        owners.push((index, shard, weight));
                     }
                 }
             }
         }
-        let mut incoming: Vec<_> =
-            places.iter_mut().map(|(rank, .., place)| Incoming { from: *rank, bytes: place.get() }).collect();
-        self.channel.exchange(&outgoing, &mut incoming).map_err(failed(OPERATION))?;
+        let taken = self.carrier.carry(OPERATION, &parcels, &expected)?;
 
         let mut slices: Vec<Vec<ShardSlice>> = self.own().map(|_| Vec::new()).collect();
-        for (_, index, shard, weight, shape, place) in places {
-            let part = place.tensor(&shape)?;
+        for (part, (index, shard, weight)) in taken.into_iter().zip(owners) {
             self.local.count(part.elem_count(), Some(&part));
             match slices[index].last_mut() {
                 Some(last) if last.shard == shard => last.parts.push(part),
@@ -125,7 +130,8 @@ impl Spread {
     /// Sends the slices of this rank's members to all other ranks, and takes theirs. `replicas` has the replica of each
     /// member.
     fn trade_slices(&self, cut: &Cut, replicas: &Round) -> Result<Vec<(Span, Tensor)>, CollectiveError> {
-        let mut parts = Vec::new();
+        let others: Vec<usize> = self.others().map(|(rank, _)| rank).collect();
+        let mut parcels = Vec::new();
         let mut dtype = DType::F32;
         for (member, (_, brought)) in self.own().zip(replicas.iter()) {
             let Brought::Replica(replica) = brought else { continue };
@@ -136,29 +142,19 @@ impl Spread {
             }
             dtype = replica.first().map_or(dtype, Tensor::dtype);
             for span in cut.spans(member) {
-                parts.push(on_host(&span.view(&replica[span.tensor])?)?);
+                parcels.push(Parcel { to: others.clone(), tensor: span.view(&replica[span.tensor])? });
             }
         }
-        let bytes = parts.iter().map(Bytes::of).collect::<candle_core::Result<Vec<_>>>()?;
-        let outgoing: Vec<_> = self
-            .others()
-            .flat_map(|(to, _)| bytes.iter().map(move |bytes| Outgoing { to, bytes: bytes.get() }))
-            .collect();
-        let mut places = Vec::new();
-        for (rank, members) in self.others() {
+        let (mut expected, mut spans) = (Vec::new(), Vec::new());
+        for (from, members) in self.others() {
             for span in members.flat_map(|member| cut.spans(member)) {
-                places.push((rank, span.clone(), Place::new(dtype, span.elements.len())?));
+                expected.push(Expected { from, dtype, shape: Shape::from(span.elements.len()) });
+                spans.push(span.clone());
             }
         }
-        let mut incoming: Vec<_> =
-            places.iter_mut().map(|(rank, _, place)| Incoming { from: *rank, bytes: place.get() }).collect();
-        self.channel.exchange(&outgoing, &mut incoming).map_err(failed("all_gather"))?;
-        let taken = places.into_iter().map(|(_, span, place)| {
-            let part = place.tensor(&Shape::from(span.elements.len()))?;
-            self.local.count(part.elem_count(), Some(&part));
-            Ok((span, part))
-        });
-        Ok(taken.collect::<candle_core::Result<_>>()?)
+        let taken = self.carrier.carry("all_gather", &parcels, &expected)?;
+        taken.iter().for_each(|part| self.local.count(part.elem_count(), Some(part)));
+        Ok(spans.into_iter().zip(taken).collect())
     }
 
     /// The tensors that rank `root` sends to all others.
@@ -166,28 +162,16 @@ impl Spread {
         let operation = "broadcast";
         if self.channel.rank() == root {
             self.channel.broadcast(root, &describe(tensors)).map_err(failed(operation))?;
-            let parts = tensors.iter().map(on_host).collect::<candle_core::Result<Vec<_>>>()?;
-            let bytes = parts.iter().map(Bytes::of).collect::<candle_core::Result<Vec<_>>>()?;
-            let outgoing: Vec<_> = self
-                .others()
-                .flat_map(|(to, _)| bytes.iter().map(move |bytes| Outgoing { to, bytes: bytes.get() }))
-                .collect();
-            self.channel.exchange(&outgoing, &mut []).map_err(failed(operation))?;
+            let to: Vec<usize> = self.others().map(|(rank, _)| rank).collect();
+            let parcels = tensors.iter().map(|tensor| Parcel { to: to.clone(), tensor: tensor.clone() });
+            self.carrier.carry(operation, &parcels.collect::<Vec<_>>(), &[])?;
             return Ok(tensors.to_vec());
         }
         let there = described(&self.channel.broadcast(root, &[]).map_err(failed(operation))?)?;
-        let places =
-            there.into_iter().map(|(dtype, shape)| Ok((Place::new(dtype, shape.elem_count())?, shape)));
-        let mut places = places.collect::<candle_core::Result<Vec<_>>>()?;
-        let mut incoming: Vec<_> =
-            places.iter_mut().map(|(place, _)| Incoming { from: root, bytes: place.get() }).collect();
-        self.channel.exchange(&[], &mut incoming).map_err(failed(operation))?;
-        let taken = places.into_iter().map(|(place, shape)| {
-            let tensor = place.tensor(&shape)?;
-            self.local.count(tensor.elem_count(), Some(&tensor));
-            Ok(tensor)
-        });
-        Ok(taken.collect::<candle_core::Result<_>>()?)
+        let expected = there.into_iter().map(|(dtype, shape)| Expected { from: root, dtype, shape });
+        let taken = self.carrier.carry(operation, &[], &expected.collect::<Vec<_>>())?;
+        taken.iter().for_each(|tensor| self.local.count(tensor.elem_count(), Some(tensor)));
+        Ok(taken)
     }
 }
 
@@ -309,15 +293,6 @@ impl Communicator for Spread {
     }
 }
 
-/// A contiguous tensor in the memory of the host.
-pub(super) fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
-    if tensor.device().is_cpu() {
-        tensor.contiguous()
-    } else {
-        tensor.force_contiguous()?.to_device(&Device::Cpu)
-    }
-}
-
 /// The shape of the part of its tensor that a span is.
 pub(super) fn shape_of(cut: &Cut, span: &Span) -> Shape {
     if span.is_whole { cut.shapes()[span.tensor].clone() } else { Shape::from(span.elements.len()) }
@@ -327,8 +302,4 @@ fn read_header(bytes: &[u8]) -> (usize, f64) {
     let (shard, weight) = bytes.split_at(HEADER / 2);
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
     (word(shard) as usize, f64::from_bits(word(weight)))
-}
-
-pub(super) fn failed(operation: &'static str) -> impl Fn(LinkError) -> CollectiveError {
-    move |source| CollectiveError::Link { operation, source }
 }

@@ -1,10 +1,12 @@
 //! The members of a group that live in this process, with a thread for each while they work together.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use candle_core::Device;
 
+use super::carrier::{Carrier, ThroughHosts};
 use super::communicator::Communicator;
 use super::error::CollectiveError;
 use super::local::Local;
@@ -26,6 +28,17 @@ pub struct Member {
     pub memory: usize,
 }
 
+/// What carries tensors between ranks that have such devices. Each rank must call it.
+fn carrier(devices: &[(String, Device)], channel: &Channel) -> Result<Arc<dyn Carrier>, CollectiveError> {
+    #[cfg(feature = "nccl")]
+    if let Some(nccl) = super::nccl::Nccl::between(devices, channel)? {
+        return Ok(Arc::new(nccl));
+    }
+    #[cfg(not(feature = "nccl"))]
+    let _ = devices;
+    Ok(Arc::new(ThroughHosts(channel.clone())))
+}
+
 impl Team {
     /// Makes a group of this process alone, with one member for each device, given as (name for messages, device). A
     /// member waits `limit` for the others.
@@ -43,7 +56,8 @@ impl Team {
     }
 
     /// Makes a group whose members are those of [`Team::local`] on every rank of `channel`. Each rank must call it. Within a
-    /// rank, a member waits `limit` for the others.
+    /// rank, a member waits `limit` for the others. Tensors pass through the memory of the hosts; with the feature `nccl`, they go
+    /// from GPU to GPU where every rank has one, and no two have the same.
     ///
     /// # Errors
     /// [`CollectiveError::Link`] if a rank is missed.
@@ -53,7 +67,7 @@ impl Team {
         channel: &Channel,
     ) -> Result<Self, CollectiveError> {
         let mut team = Self::local(devices, limit);
-        let members = Spread::group(Local::group(devices, limit), channel)?;
+        let members = Spread::group(Local::group(devices, limit), channel, &carrier(devices, channel)?)?;
         for (member, spread) in team.members.iter_mut().zip(members) {
             member.communicator = Box::new(spread);
         }
