@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Shape, Tensor, Var};
 
 use super::adam::{Adam, Slice, allocate, check_memory, check_moments};
 use super::in_place::Bounds;
-use super::moments::{DividedMoments, Moments};
+use super::moments::{DividedMoments, Moments, zeros};
 use crate::collective::{CollectiveError, Cut, Sliced, Team};
 use crate::model::Weights;
 
@@ -82,21 +82,21 @@ impl Divided {
     /// The cut is one of other parameters or for another number of members, or a device fails.
     pub fn start(&self, weights: Weights) -> std::result::Result<Version, CollectiveError> {
         let dtype = weights.parameters.first().map(|parameter| parameter.dtype());
-        let zeros = |rank: usize, device: &Device| {
-            let zeros = || {
+        let start = |rank: usize, device: &Device| {
+            let all = || {
                 let spans = self.cut.spans(rank).iter().zip(dtype.into_iter().cycle());
-                let zeros = spans.map(|(span, dtype)| {
+                let moments = spans.map(|(span, dtype)| {
                     if span.is_whole {
-                        Tensor::zeros(&self.cut.shapes()[span.tensor], dtype, device)
+                        zeros(&self.cut.shapes()[span.tensor], dtype, device)
                     } else {
-                        Tensor::zeros(span.elements.len(), dtype, device)
+                        zeros(&Shape::from(span.elements.len()), dtype, device)
                     }
                 });
-                zeros.collect::<Result<Vec<_>>>()
+                moments.collect::<Result<Vec<_>>>()
             };
-            Ok(Moments { first: zeros()?, second: zeros()?, updates: 0 })
+            Ok(Moments { first: all()?, second: all()?, updates: 0 })
         };
-        self.version(weights, zeros)
+        self.version(weights, start)
     }
 
     /// The version of these weights, which lie on the first device, and of these moments of all parameters, which are

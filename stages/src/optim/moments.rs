@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use rayon::prelude::*;
 
-use crate::collective::{CollectiveError, Cut, gather_slices};
+use crate::collective::{CollectiveError, Cut, PIECE, gather_slices};
 use crate::model::Weights;
 use crate::ranks::Channel;
 
@@ -47,6 +48,16 @@ impl Moments {
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.first.iter().chain(&self.second)
     }
+}
+
+/// A tensor of zeros. On the CPU its memory is written, by all threads. Memory that was never written is mapped when it is first read
+/// and once more when it is first written, and a step does both with moments.
+pub(super) fn zeros(shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    if !device.is_cpu() || dtype != DType::F32 {
+        return Tensor::zeros(shape, dtype, device);
+    }
+    let values: Vec<f32> = (0..shape.elem_count()).into_par_iter().with_min_len(PIECE).map(|_| 0.0).collect();
+    Tensor::from_vec(values, shape, device)
 }
 
 /// Adam's moments of all parameters, of which each device holds a slice.
