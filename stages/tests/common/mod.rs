@@ -2,13 +2,20 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses some of them")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+/// The folder with `graphs`, `configs` and `tests/data`. It is the checkout in which the test was built, unless
+/// `FRAMEWISE_ROOT` names another one: a test that is carried to another machine finds no checkout there.
+pub(crate) fn root() -> PathBuf {
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    std::env::var_os("FRAMEWISE_ROOT").map_or_else(|| PathBuf::from(built_in), PathBuf::from)
+}
+
 /// A file of the repository's test data.
 pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data")).join(name)
+    root().join("tests/data").join(name)
 }
 
 /// The SHA-256 (FIPS 180-4) of bytes, in hexadecimal. The constants are not copied but derived: they are the fractional

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod device;
 mod import;
 mod synthetic;
 
@@ -23,7 +24,7 @@ mod model {
     mod parameters;
     mod saturation;
     mod size;
-    mod support;
+    pub(crate) mod support;
     mod trajectory;
     mod video_level;
 }

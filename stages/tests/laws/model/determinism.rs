@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use framewise_stages::model::{Dropout, Kernels, Model, NextVladConfig, Weights, backward};
 use framewise_stages::optim::{Adam, AdamConfig, Clip, Moments};
 
+use crate::device::device;
 use crate::model::support::{made_up, model, values};
 
 /// A hash of all results of a step that is large enough for products and sums to be split over threads.
@@ -21,7 +22,7 @@ fn step() -> u64 {
         ..NextVladConfig::paddle()
     };
     let model = model(config, Kernels::Auto);
-    let weights = Weights::initial(Arc::new(model.clone()), 1, &Device::Cpu, DType::F32).unwrap();
+    let weights = Weights::initial(Arc::new(model.clone()), 1, &device(), DType::F32).unwrap();
     let (batch, labels) = made_up(&model, &[300, 1, 123, 207, 64, 280, 33]);
     let dropout = Dropout::Seeded { seed: 1, step: 0, shard: 0 };
     let forward = model.forward_train(&weights, &batch, &dropout).unwrap();

@@ -2,14 +2,16 @@
 //! code, give the golden evaluation.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use framewise_stages::import::{Imported, Options, import};
-use framewise_stages::model::{Kernels, Model};
+use framewise_stages::model::{Kernels, Model, Weights};
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
+use crate::common::root;
+use crate::device::device;
 use crate::model::support::{Golden, assert_near, golden_path, lengths, model, pack, values};
 
 /// A float32 run may lie this many times farther from the float64 values than the reference's own float32 run.
@@ -32,6 +34,8 @@ fn compare(golden: &Golden, imported: &Imported) {
         (found.audio_clusters, found.audio_groups, found.expansion, found.gating_reduction)
     );
     let model = model(config, Kernels::Auto);
+    let named = imported.weights.named_tensors();
+    let weights = Weights::from_named(Arc::new(model.clone()), named, &device(), DType::F32).unwrap();
     let lengths = lengths(golden.tensor("input.lengths"));
     let batch = pack(golden.tensor("input.rgb"), golden.tensor("input.audio"), &lengths);
     let check = |name: &str, value: &Tensor| {
@@ -42,7 +46,7 @@ fn compare(golden: &Golden, imported: &Imported) {
     };
     let mut seen = 0;
     let logits = model
-        .trace_eval(&imported.weights, &batch, &mut |name: &str, value: &Tensor| {
+        .trace_eval(&weights, &batch, &mut |name: &str, value: &Tensor| {
             if name.ends_with(".features") {
                 // The golden file has these values with padding. `outputs` compares them.
                 return;
@@ -54,7 +58,8 @@ fn compare(golden: &Golden, imported: &Imported) {
     assert_eq!(seen, 7, "intermediate values");
     check("eval.logits", &logits);
     check("eval.probs", &candle_nn::ops::sigmoid(&logits).unwrap());
-    let loss = model.loss(&logits, golden.tensor("input.labels")).unwrap().mean_all().unwrap();
+    let labels = golden.tensor("input.labels").to_device(&device()).unwrap();
+    let loss = model.loss(&logits, &labels).unwrap().mean_all().unwrap();
     check("eval.loss", &loss);
 }
 
@@ -62,7 +67,7 @@ fn compare(golden: &Golden, imported: &Imported) {
 fn paddle_files_of_both_protocols_give_the_golden_evaluation() {
     let golden = Golden::load("small");
     for protocol in [2, 4] {
-        let path = PathBuf::from(golden_path(&format!("paddle/nextvlad_small_protocol{protocol}.pdparams")));
+        let path = golden_path(&format!("paddle/nextvlad_small_protocol{protocol}.pdparams"));
         let given = import(&path, &Options { map: None, config: Some(golden.config()) }).unwrap();
         let inferred = import(&path, &Options::default()).unwrap();
         assert!(inferred.unused.is_empty(), "{:?}", inferred.unused);
@@ -97,8 +102,7 @@ fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
 fn tensorflow_names_and_layouts_come_through_the_shipped_map() {
     // These are the authors' dimensions: audio has half as many clusters and groups.
     let golden = Golden::load("small_tfdims");
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let map = root.join("configs/import/nextvlad-tensorflow.toml");
+    let map = root().join("configs/import/nextvlad-tensorflow.toml");
     let entries: toml::Table = std::fs::read_to_string(&map).unwrap().parse().unwrap();
 
     let dir = tempfile::tempdir().unwrap();

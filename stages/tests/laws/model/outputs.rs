@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use candle_core::{DType, Device, Tensor};
 use framewise_stages::model::{Dropout, DropoutMode, Kernels, Model, backward};
 
+use crate::device::device;
 use crate::model::support::{Golden, KERNELS, assert_near, lengths, model, pack, values};
 
 /// A float32 run may lie this many times farther from the float64 values than the reference's own float32 run.
@@ -51,7 +52,7 @@ impl Case {
         let weights = golden.weights(&model, "param", "buffer", self.dtype);
         let lengths = lengths(golden.tensor("input.lengths"));
         let batch = pack(golden.tensor("input.rgb"), golden.tensor("input.audio"), &lengths);
-        let labels = golden.tensor("input.labels");
+        let labels = &golden.tensor("input.labels").to_device(&device()).unwrap();
         // The upscaling mode has fewer golden values: only outputs and gradients.
         let full = self.prefix.is_empty();
 

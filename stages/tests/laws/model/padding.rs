@@ -1,7 +1,7 @@
 //! Test of the padded rows of the preset `paper`: a plain computation writes them out, and is compared with the count
 //! that stands for them.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use framewise_stages::model::{BatchMoments, Dropout, Model, NextVladConfig};
 
 use crate::model::support::{KERNELS, assert_near, made_up, model, stirred, tiny};
@@ -15,7 +15,7 @@ fn written_out(config: &NextVladConfig, lengths: &[usize]) -> (Tensor, Tensor) {
     let x = (batch.rgb.to_dtype(DType::F64).unwrap().affine(4.0 / 255.0, -2.0)).unwrap();
     let x = x.broadcast_mul(&get("input.rgb_scale")).unwrap();
     let padding = config.pad_to * lengths.len() - x.dim(0).unwrap();
-    let zeros = Tensor::zeros((padding, config.rgb_size), DType::F64, &Device::Cpu).unwrap();
+    let zeros = Tensor::zeros((padding, config.rgb_size), DType::F64, x.device()).unwrap();
     let x = Tensor::cat(&[&x, &zeros], 0).unwrap();
     let h = x.matmul(&get("rgb.expand.weight").t().unwrap()).unwrap();
     let h = h.broadcast_add(&get("rgb.expand.bias")).unwrap();

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use framewise_stages::model::{Dropout, LossForm, Model, NextVladConfig, Weights, backward};
 
+use crate::device::device;
 use crate::model::support::{KERNELS, made_up, model, tiny, values};
 
 #[test]
@@ -14,11 +15,11 @@ fn saturated_logits_have_a_finite_loss_and_finite_gradients() {
         for dtype in [DType::F32, DType::F64] {
             for kernels in KERNELS {
                 let model = model(NextVladConfig { loss, ..tiny() }, kernels);
-                let mut weights = Weights::initial(Arc::new(model.clone()), 1, &Device::Cpu, dtype).unwrap();
+                let mut weights = Weights::initial(Arc::new(model.clone()), 1, &device(), dtype).unwrap();
                 let bias = model.parameters().iter().position(|spec| spec.name == "classifier.bias").unwrap();
                 let certain: Vec<f64> =
                     (0..model.classes()).map(|class| if class % 2 == 0 { 1e4 } else { -1e4 }).collect();
-                let certain = Tensor::new(certain, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+                let certain = Tensor::new(certain, &device()).unwrap().to_dtype(dtype).unwrap();
                 weights.parameters[bias] = Var::from_tensor(&certain).unwrap();
                 let (batch, labels) = made_up(&model, &[4, 1, 7, 3]);
                 let both: Vec<f64> = values(&labels);

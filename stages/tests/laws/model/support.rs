@@ -1,17 +1,21 @@
 //! Golden files, and the models, weights and batches that are made of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use framewise_stages::model::{DeviceBatch, Kernels, Model, NextVlad, NextVladConfig, Weights};
 use serde_json::Value;
 
-/// Every way to compute the model on a CPU.
+use crate::common::data;
+use crate::device::device;
+
+/// Every way to compute the model.
 pub(crate) const KERNELS: [Kernels; 4] = [Kernels::Auto, Kernels::Plain, Kernels::Folded, Kernels::Unfolded];
 
-pub(crate) fn golden_path(file: &str) -> String {
-    format!("{}/../tests/data/golden/{file}", env!("CARGO_MANIFEST_DIR"))
+pub(crate) fn golden_path(file: &str) -> PathBuf {
+    data("golden").join(file)
 }
 
 pub(crate) fn golden_json(file: &str) -> Value {
@@ -65,7 +69,7 @@ impl Golden {
         }
     }
 
-    /// The weights from `{parameters}.*`, `{buffers}.*` and the input factors.
+    /// The weights from `{parameters}.*`, `{buffers}.*` and the input factors, on the device under test.
     pub(crate) fn weights(&self, model: &NextVlad, parameters: &str, buffers: &str, dtype: DType) -> Weights {
         let mut named: BTreeMap<String, Tensor> = BTreeMap::new();
         for (name, tensor) in &self.tensors {
@@ -76,7 +80,7 @@ impl Golden {
             }
         }
         named.insert("input.rgb_scale".to_owned(), self.tensor("input.rgb_scale").clone());
-        Weights::from_named(Arc::new(model.clone()), named, &Device::Cpu, dtype).unwrap()
+        Weights::from_named(Arc::new(model.clone()), named, &device(), dtype).unwrap()
     }
 
     /// For one tensor, the distance of the reference's float32 run from its float64 run.
@@ -86,7 +90,7 @@ impl Golden {
     }
 }
 
-/// Makes packed rows of the padded rows [B, longest, size] of both modalities.
+/// Makes packed rows, on the device under test, of the padded rows [B, longest, size] of both modalities.
 pub(crate) fn pack(rgb: &Tensor, audio: &Tensor, lengths: &[usize]) -> DeviceBatch {
     let rows = |padded: &Tensor| {
         let videos: Vec<Tensor> = lengths
@@ -94,7 +98,7 @@ pub(crate) fn pack(rgb: &Tensor, audio: &Tensor, lengths: &[usize]) -> DeviceBat
             .enumerate()
             .map(|(video, length)| padded.get(video).unwrap().narrow(0, 0, *length).unwrap())
             .collect();
-        Tensor::cat(&videos, 0).unwrap()
+        Tensor::cat(&videos, 0).unwrap().to_device(&device()).unwrap()
     };
     DeviceBatch { rgb: rows(rgb), audio: rows(audio), lengths: lengths.to_vec() }
 }
@@ -127,13 +131,13 @@ pub(crate) fn assert_near(name: &str, found: &Tensor, expected: &Tensor, toleran
     assert!(distance <= tolerance, "{name}: {distance:e} away, {tolerance:e} allowed");
 }
 
-/// A batch of synthetic bytes and labels. Byte `i` of a modality is a hash of `i`.
+/// A batch of synthetic bytes and labels on the device under test. Byte `i` of a modality is a hash of `i`.
 pub(crate) fn made_up(model: &NextVlad, lengths: &[usize]) -> (DeviceBatch, Tensor) {
     let frames: usize = lengths.iter().sum();
     let rows = |size: usize, salt: u64| {
         let byte = |i: u64| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 51) as u8;
         let bytes: Vec<u8> = (0..(frames * size) as u64).map(byte).collect();
-        Tensor::from_vec(bytes, (frames, size), &Device::Cpu).unwrap()
+        Tensor::from_vec(bytes, (frames, size), &device()).unwrap()
     };
     let batch = DeviceBatch {
         rgb: rows(model.rgb_size(), 1 << 40),
@@ -143,7 +147,7 @@ pub(crate) fn made_up(model: &NextVlad, lengths: &[usize]) -> (DeviceBatch, Tens
     let (videos, classes) = (lengths.len(), model.classes());
     let label = |i: usize| if (i * 7 + i / classes).is_multiple_of(5) { 1f32 } else { 0.0 };
     let labels: Vec<f32> = (0..videos * classes).map(label).collect();
-    (batch, Tensor::from_vec(labels, (videos, classes), &Device::Cpu).unwrap())
+    (batch, Tensor::from_vec(labels, (videos, classes), &device()).unwrap())
 }
 
 /// The configuration of a small model with sizes that all differ.
@@ -164,7 +168,7 @@ pub(crate) fn tiny() -> NextVladConfig {
     }
 }
 
-/// Weights that differ from their initial values everywhere, so that no term vanishes.
+/// Weights on the device under test that differ from their initial values everywhere, so that no term vanishes.
 pub(crate) fn stirred(model: &NextVlad, dtype: DType) -> Weights {
     let weights = Weights::initial(Arc::new(model.clone()), 5, &Device::Cpu, DType::F64).unwrap();
     let named = weights.named_tensors().into_iter().enumerate().map(|(index, (name, tensor))| {
@@ -173,7 +177,7 @@ pub(crate) fn stirred(model: &NextVlad, dtype: DType) -> Weights {
         let wave = Tensor::from_vec(wave, tensor.shape(), &Device::Cpu).unwrap();
         (name, (tensor + wave).unwrap())
     });
-    Weights::from_named(Arc::new(model.clone()), named, &Device::Cpu, dtype).unwrap()
+    Weights::from_named(Arc::new(model.clone()), named, &device(), dtype).unwrap()
 }
 
 /// |found − expected| / |expected|.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use framewise_stages::collective::{Cut, LIMIT, Team};
 use framewise_stages::model::{
     BatchMoments, Dropout, Gradients, Kernels, Model, Precision, RunningStatistics, Weights, backward,
@@ -12,6 +12,7 @@ use framewise_stages::optim::{
     Adam, AdamConfig, Clip, Divided, EpsilonPlace, Moments, Updated, Version, reduce, reduce_scatter,
 };
 
+use crate::device::{device, name};
 use crate::model::support::{Golden, assert_near, lengths, model, pack, values};
 
 /// The allowed distance of a loss in bf16 from that of float64, as a share of the loss: twice the rounding of one bf16.
@@ -30,14 +31,14 @@ enum Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer over so many CPU devices; 0 stands for one without slices. Slices consist of small pieces, so that
+    /// An optimizer over so many devices; 0 stands for one without slices. Slices consist of small pieces, so that
     /// they end within the tensors of the small model too.
     fn new(adam: Adam, weights: Weights, devices: usize) -> Self {
         if devices == 0 {
             let moments = Moments::zeros(&weights).unwrap();
             return Self::Whole { adam, weights, moments, recycled: None };
         }
-        let team = Team::local(&vec![("cpu".to_owned(), Device::Cpu); devices], LIMIT);
+        let team = Team::local(&vec![(name(), device()); devices], LIMIT);
         let shapes = weights.parameters.iter().map(|parameter| parameter.shape().clone());
         let cut = Cut::with_pieces(shapes, devices, 8);
         if devices > 1 {
@@ -143,7 +144,8 @@ fn run(
             let of = |name: &str| part(name, step, first, count);
             let batch = pack(&of("input.rgb"), &of("input.audio"), &lengths(&of("input.lengths")));
             let forward = model.forward_train(weights, &batch, &Dropout::Off).unwrap();
-            let loss = model.loss(&forward.logits, &of("input.labels")).unwrap().mean_all().unwrap();
+            let labels = of("input.labels").to_device(&device()).unwrap();
+            let loss = model.loss(&forward.logits, &labels).unwrap().mean_all().unwrap();
             let gradients = backward(&loss, weights).unwrap();
             let loss = loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
             results.push((gradients, forward.moments, loss));
