@@ -201,8 +201,10 @@ fn take(tensor: Tensor) -> Result<Storage> {
                 _ => usize::MAX,
             };
             check(layout, length)?;
-            let nothing = storage.device.cuda_stream().null().map_err(candle_core::Error::wrap)?;
             let device = storage.device.clone();
+            // The driver may refuse to allocate nothing, so one byte takes the place.
+            // SAFETY: nobody reads the byte, because the tensor that holds it is dropped by `take`.
+            let nothing = unsafe { device.alloc::<u8>(1) }?;
             let left = CudaStorage { slice: CudaStorageSlice::U8(nothing), device };
             self.put(Storage::Cuda(std::mem::replace(storage, left)))
         }
