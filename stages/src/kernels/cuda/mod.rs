@@ -14,6 +14,7 @@
 
 pub(crate) mod adam;
 pub(crate) mod batch_norm;
+mod call;
 pub(crate) mod cluster;
 pub(crate) mod codes;
 mod columns;
@@ -25,11 +26,11 @@ pub(crate) mod normalize;
 mod pool;
 pub(crate) mod product;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 pub(crate) mod upload;
 
 #[cfg(test)]
-pub(crate) use emulated::{counted, program};
+pub(crate) use emulated::{counted, places, program};
 
 use candle_core::{DType, Result, Tensor};
 

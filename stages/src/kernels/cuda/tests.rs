@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::emulated::{OWN, program};
+use super::emulated::{OWN, places, program};
 use super::launch::{Argument, Grid, Kernel, fresh, launch};
 use super::product::operand;
 use super::{adam, batch_norm, codes, columns, normalize};
@@ -20,18 +20,6 @@ use crate::kernels::precision::Precision;
 fn noise(i: usize) -> f32 {
     let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed >> 40) as f32 / (1u64 << 23) as f32) - 1.0
-}
-
-/// The devices on which the kernels run: the CPU for the emulator, and a GPU if the environment asks for one.
-pub(crate) fn places() -> Vec<Device> {
-    let mut places = Vec::new();
-    if program().is_some() {
-        places.push(Device::Cpu);
-    }
-    if std::env::var_os("FRAMEWISE_CUDA").is_some() {
-        places.extend(crate::device::open(&["cuda:0"]).unwrap());
-    }
-    places
 }
 
 fn tensor(shape: &[usize], salt: usize) -> Tensor {

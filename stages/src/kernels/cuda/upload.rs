@@ -94,7 +94,7 @@ mod card {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::places;
+    use super::super::places;
     use super::*;
 
     #[test]

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
 
-use super::launch::{Argument, Grid, Kernel};
+use super::call::{Argument, Grid, Kernel};
 
 /// The source of the kernels that the emulator itself has.
 pub(super) const OWN: &str = "emulated";
@@ -42,6 +42,14 @@ fn compile() -> Option<PathBuf> {
         .unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     Some(target)
+}
+
+/// The devices on which tests run the kernels: the CPU for the emulator, and the first GPU if the environment asks for one
+/// by `FRAMEWISE_CUDA`.
+pub(crate) fn places() -> Vec<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let asked = || std::env::var_os("FRAMEWISE_CUDA").map(|_| Device::new_cuda_with_stream(0).unwrap());
+    program().map(|_| Device::Cpu).into_iter().chain(GPU.get_or_init(asked).clone()).collect()
 }
 
 thread_local! {
