@@ -4,6 +4,8 @@
 
 pub(crate) mod per_device;
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::Device;
 use framewise_pipeline::{ErrorKind, Failure, Keys, Remark, Survey};
 
@@ -122,17 +124,35 @@ fn parse(text: &str) -> Result<Name, String> {
 fn open_one(name: Name) -> Result<Device, Failure> {
     match name {
         Name::Cpu => Ok(Device::Cpu),
-        Name::Cuda(ordinal) if cfg!(feature = "cuda") => {
-            // The device gets a stream of its own, so that it can be cloned across the threads of several stages.
-            Device::new_cuda_with_stream(ordinal).map_err(|e| {
-                Failure::new(ErrorKind::Unavailable, format!("device `cuda:{ordinal}` is not available: {e}"))
-            })
-        }
+        Name::Cuda(ordinal) if cfg!(feature = "cuda") => open_cuda(ordinal).map_err(|e| {
+            Failure::new(ErrorKind::Unavailable, format!("device `cuda:{ordinal}` is not available: {e}"))
+        }),
         Name::Cuda(ordinal) => {
             let why = without_cuda(&[&format!("cuda:{ordinal}")]);
             Err(Failure::new(ErrorKind::Unavailable, format!("{why}; {CUDA_ADVICE}")))
         }
     }
+}
+
+/// The GPU `ordinal`. It is opened once in a process, with a stream of its own, and shared by all stages: tensors pass from
+/// stage to stage without a copy, and whatever one stage does with a tensor comes behind what another one did.
+fn open_cuda(ordinal: usize) -> candle_core::Result<Device> {
+    static OPENED: Mutex<Vec<(usize, Device)>> = Mutex::new(Vec::new());
+    // A thread that panicked left a list that is whole.
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, device)) = opened.iter().find(|(known, _)| *known == ordinal) {
+        return Ok(device.clone());
+    }
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = &device {
+        // By default, cudarc records an event for each use of each slice, so that another stream can wait for it.
+        // SAFETY: this is the only stream of the card in this process, because every stage gets the device from this list, and
+        // nothing else makes one. Allocations, copies, kernels and releases are in the order of that stream.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    opened.push((ordinal, device.clone()));
+    Ok(device)
 }
 
 /// What to do where a build without CUDA is to use a GPU.

@@ -6,7 +6,7 @@ use candle_core::Device;
 /// The choice of the implementation with which a model or an optimizer computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Fused kernels on the CPU, plain tensor operations on every other device.
+    /// Fused kernels on the CPU and on NVIDIA GPUs, plain tensor operations on every other device.
     #[default]
     Auto,
     /// Plain tensor operations on every device. They are slow on the CPU; the tests hold the kernels to their numbers.
@@ -15,6 +15,12 @@ pub enum Kernels {
     Folded,
     /// Works like `Auto`, but NeXtVLAD's assignment is never computed through the product of its weights.
     Unfolded,
+    /// The kernels of GPUs, emulated on the CPU.
+    #[cfg(test)]
+    Emulated,
+    /// As `Emulated`, and through the product of the assignment's weights.
+    #[cfg(test)]
+    EmulatedFolded,
 }
 
 /// The implementation that computes on one device.
@@ -22,6 +28,8 @@ pub enum Kernels {
 pub(crate) enum Backend {
     /// Tensor operations of candle with its own gradients, on any device.
     Plain,
+    /// The kernels of [`crate::kernels::cuda`] with their hand-written gradients, on NVIDIA GPUs and in f32.
+    FusedCuda,
     /// The kernels of [`crate::kernels::cpu`] with their hand-written gradients, on the CPU.
     FusedCpu,
 }
@@ -48,7 +56,16 @@ impl Backend {
 impl Kernels {
     /// The implementation that this choice leads to on `device`.
     pub(crate) fn on(self, device: &Device) -> Backend {
-        if self != Self::Plain && device.is_cpu() { Backend::FusedCpu } else { Backend::Plain }
+        #[cfg(test)]
+        if matches!(self, Self::Emulated | Self::EmulatedFolded) {
+            return Backend::FusedCuda;
+        }
+        match device {
+            _ if self == Self::Plain => Backend::Plain,
+            device if device.is_cpu() => Backend::FusedCpu,
+            device if device.is_cuda() => Backend::FusedCuda,
+            _ => Backend::Plain,
+        }
     }
 
     /// The way in which the fused assignment of NeXtVLAD is computed under this choice.
@@ -57,6 +74,10 @@ impl Kernels {
             Self::Auto | Self::Plain => Fold::BySize,
             Self::Folded => Fold::Always,
             Self::Unfolded => Fold::Never,
+            #[cfg(test)]
+            Self::Emulated => Fold::Never,
+            #[cfg(test)]
+            Self::EmulatedFolded => Fold::Always,
         }
     }
 }

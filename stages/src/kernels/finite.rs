@@ -2,9 +2,10 @@
 //!
 //! Law: a single NaN or infinity among any number of values is found.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::cuda;
 use super::flat::Flat;
 use super::float::{Real, for_float};
 
@@ -17,13 +18,22 @@ fn finite<T: Real>(value: T) -> bool {
 }
 
 /// Whether every element of every tensor is finite. That is true for no tensors. On devices other than the CPU, the
-/// answer comes back in one transfer.
+/// answer comes back in one transfer for each GPU.
 pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<bool> {
     let mut elsewhere: Option<Tensor> = None;
+    let mut on_gpus: Vec<(Device, Vec<Tensor>)> = Vec::new();
     for tensor in tensors {
         if tensor.device().is_cpu() {
             if !for_float!(tensor.dtype(), T => on_cpu::<T>(tensor))? {
                 return Ok(false);
+            }
+            continue;
+        }
+        if tensor.device().is_cuda() && tensor.dtype() == DType::F32 {
+            let (device, tensor) = (tensor.device(), tensor.detach().contiguous()?);
+            match on_gpus.iter_mut().find(|(other, _)| other.same_device(device)) {
+                Some((_, tensors)) => tensors.push(tensor),
+                None => on_gpus.push((device.clone(), vec![tensor])),
             }
             continue;
         }
@@ -33,6 +43,15 @@ pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<b
             None => probe,
             Some(sum) => (sum.to_device(probe.device())? + probe)?,
         });
+    }
+    // Every card has its work before the first answer is waited for.
+    let verdicts = on_gpus
+        .iter()
+        .map(|(device, tensors)| cuda::adam::all_finite(&tensors.iter().collect::<Vec<_>>(), device));
+    for verdict in verdicts.collect::<Result<Vec<_>>>()? {
+        if !verdict.is_finite()? {
+            return Ok(false);
+        }
     }
     match elsewhere {
         None => Ok(true),

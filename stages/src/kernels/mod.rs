@@ -9,6 +9,7 @@ pub(crate) mod backend;
 pub(crate) mod bf16;
 pub(crate) mod branch;
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod deposits;
 pub(crate) mod exp;
 pub(crate) mod finite;

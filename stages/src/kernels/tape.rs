@@ -4,7 +4,10 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp1, Layout, Result, Shape, Tensor};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp1, Layout, Result, Shape, Storage,
+    Tensor,
+};
 
 /// A function from (the node's value, its gradient, both contiguous) to the gradients of its arguments, in their order.
 /// `None` stands for an argument that needs no gradient, or whose gradient went to
@@ -13,12 +16,26 @@ pub(crate) type Backward = Box<dyn Fn(&Tensor, &Tensor) -> Result<Vec<Option<Ten
 
 struct Node {
     name: &'static str,
-    value: Mutex<Option<(CpuStorage, Shape)>>,
+    value: Mutex<Option<(Storage, Shape)>>,
     backward: Backward,
 }
 
 impl Node {
     fn take(&self) -> Result<(CpuStorage, Shape)> {
+        match self.take_any()? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => candle_core::bail!("{}: the value lies elsewhere than the arguments", self.name),
+        }
+    }
+
+    fn take_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        match self.take_any()? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => candle_core::bail!("{}: the value lies elsewhere than the arguments", self.name),
+        }
+    }
+
+    fn take_any(&self) -> Result<(Storage, Shape)> {
         let value = self.value.lock().ok().and_then(|mut value| value.take());
         value.ok_or_else(|| candle_core::Error::msg(format!("{}: the value was taken before", self.name)))
     }
@@ -40,6 +57,10 @@ impl CustomOp1 for Node {
         self.take()
     }
 
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
+    }
+
     fn bwd(&self, _: &Tensor, value: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let [first] = self.gradients(value, gradient)?;
         Ok(first)
@@ -53,6 +74,16 @@ impl CustomOp2 for Node {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         self.take()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
     }
 
     fn bwd(
@@ -84,6 +115,18 @@ impl CustomOp3 for Node {
         self.take()
     }
 
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
+    }
+
     fn bwd(
         &self,
         _: &Tensor,
@@ -97,8 +140,8 @@ impl CustomOp3 for Node {
     }
 }
 
-/// Puts `value` on the tape of its one to three `arguments`. The closure handles any further arguments. This works only
-/// on the CPU.
+/// Puts `value` on the tape of its one to three `arguments`, which lie on its device. The closure handles any further
+/// arguments. This works on the CPU and on NVIDIA GPUs.
 ///
 /// `value` gives away its storage. It must be contiguous, and nobody else may share its storage. That includes the
 /// closure, which is handed the value again instead.
@@ -109,7 +152,7 @@ pub(crate) fn attach(
     backward: Backward,
 ) -> Result<Tensor> {
     let shape = value.shape().clone();
-    let node = Node { name, value: Mutex::new(Some((into_storage(value)?, shape))), backward };
+    let node = Node { name, value: Mutex::new(Some((take(value)?, shape))), backward };
     match arguments {
         [one] => one.apply_op1(node),
         [one, two] => one.apply_op2(two, node),
@@ -118,9 +161,24 @@ pub(crate) fn attach(
     }
 }
 
-/// Takes the storage out of a tensor that nobody shares.
+/// Takes the storage out of a tensor on the CPU that nobody shares.
 pub(crate) fn into_storage(tensor: Tensor) -> Result<CpuStorage> {
-    struct Take(Mutex<Option<CpuStorage>>);
+    match take(tensor)? {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => candle_core::bail!("take: the tensor is not on the CPU"),
+    }
+}
+
+/// Takes the storage out of a tensor that nobody shares.
+fn take(tensor: Tensor) -> Result<Storage> {
+    struct Take(Mutex<Option<Storage>>);
+
+    impl Take {
+        fn put(&self, storage: Storage) -> Result<()> {
+            self.0.lock().map_err(|_| candle_core::Error::msg("take: poisoned"))?.replace(storage);
+            Ok(())
+        }
+    }
 
     impl InplaceOp1 for Take {
         fn name(&self) -> &'static str {
@@ -128,12 +186,27 @@ pub(crate) fn into_storage(tensor: Tensor) -> Result<CpuStorage> {
         }
 
         fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-            if layout.contiguous_offsets() != Some((0, storage.as_slice_len())) {
-                candle_core::bail!("only a tensor that owns all of its storage can give it away");
-            }
-            let taken = std::mem::replace(storage, CpuStorage::U8(Vec::new()));
-            self.0.lock().map_err(|_| candle_core::Error::msg("take: poisoned"))?.replace(taken);
-            Ok(())
+            check(layout, storage.as_slice_len())?;
+            self.put(Storage::Cpu(std::mem::replace(storage, CpuStorage::U8(Vec::new()))))
+        }
+
+        #[cfg(feature = "cuda")]
+        fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
+            use candle_core::cuda_backend::CudaStorageSlice;
+            let length = match &storage.slice {
+                CudaStorageSlice::F32(values) => {
+                    candle_core::cuda_backend::cudarc::driver::DeviceSlice::len(values)
+                }
+                // Nodes on a GPU are of this type. Any other type fails the comparison.
+                _ => usize::MAX,
+            };
+            check(layout, length)?;
+            let device = storage.device.clone();
+            // The driver may refuse to allocate nothing, so one byte takes the place.
+            // SAFETY: nobody reads the byte, because the tensor that holds it is dropped by `take`.
+            let nothing = unsafe { device.alloc::<u8>(1) }?;
+            let left = CudaStorage { slice: CudaStorageSlice::U8(nothing), device };
+            self.put(Storage::Cuda(std::mem::replace(storage, left)))
         }
     }
 
@@ -141,6 +214,14 @@ pub(crate) fn into_storage(tensor: Tensor) -> Result<CpuStorage> {
     tensor.inplace_op1(&take)?;
     let taken = take.0.into_inner().ok().flatten();
     taken.ok_or_else(|| candle_core::Error::msg("take: no storage"))
+}
+
+/// Refuses a view of a part of a storage of `length` elements.
+fn check(layout: &Layout, length: usize) -> Result<()> {
+    if layout.contiguous_offsets() != Some((0, length)) {
+        candle_core::bail!("only a tensor that owns all of its storage can give it away");
+    }
+    Ok(())
 }
 
 /// The number of elements, whatever their type.

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::RngCore;
 use rayon::prelude::*;
 
 use super::nextvlad::DropoutMode;
+use crate::kernels::cuda::upload;
 use crate::random;
 
 /// The dropout of a forward pass in training.
@@ -49,7 +50,13 @@ impl Dropout {
             Self::Seeded { .. } if drop_rate == 0.0 => return Ok(None),
             Self::Seeded { seed, step, shard } => {
                 let mask = keep_mask(*seed, [*step, *shard], drop_rate, rows, width);
-                Tensor::from_vec(mask, (rows, width), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?
+                if device.is_cpu() {
+                    Tensor::from_vec(mask, (rows, width), device)?.to_dtype(dtype)?
+                } else {
+                    // A byte for each factor moves to the device, and the numbers are made there.
+                    let mask: Vec<u8> = mask.into_iter().map(|keep| keep as u8).collect();
+                    upload::bytes(&mask, (rows, width), device)?.to_dtype(dtype)?
+                }
             }
         };
         Ok(Some(match mode {

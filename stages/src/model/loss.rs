@@ -16,7 +16,8 @@ pub(super) fn loss(logits: &Tensor, labels: &Tensor, form: LossForm, backend: Ba
     let labels = labels.detach().to_device(logits.device())?.to_dtype(logits.dtype())?.contiguous()?;
     match backend {
         Backend::FusedCpu => cross_entropy::loss(logits, labels, form),
-        Backend::Plain => plain(logits, &labels, form),
+        // The loss is a small part of a step, and has no kernels of a GPU.
+        Backend::Plain | Backend::FusedCuda => plain(logits, &labels, form),
     }
 }
 

@@ -81,7 +81,8 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, backend: Backend) -> Result<Te
     match backend {
         Backend::FusedCpu if weight.is_variable() => linear_of_data(x, weight),
         Backend::FusedCpu => matmul_by_rows(x, &weight.t()?, Precision::F32),
-        Backend::Plain => x.matmul(&weight.t()?),
+        // The models on means have no kernels of a GPU.
+        Backend::Plain | Backend::FusedCuda => x.matmul(&weight.t()?),
     }
 }
 

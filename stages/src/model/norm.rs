@@ -7,12 +7,14 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::backend::Backend;
 use crate::kernels::cpu::batch_norm::{self, Norm};
+use crate::kernels::cuda;
 use crate::kernels::moments::NormMoments;
 
 /// Normalises `x` [B, C] with its own moments. Returns the result and these moments.
 pub(super) fn train(x: &Tensor, norm: &Norm, backend: Backend) -> Result<(Tensor, NormMoments)> {
     match backend {
         Backend::FusedCpu => batch_norm::train(x, norm),
+        Backend::FusedCuda => cuda::batch_norm::train(x, norm),
         Backend::Plain => train_plain(x, norm),
     }
 }

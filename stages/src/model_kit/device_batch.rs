@@ -2,11 +2,15 @@
 
 use candle_core::{Device, Tensor, WithDType};
 
+use crate::kernels::cuda::upload;
 use crate::model::DeviceBatch;
 use crate::payload::{Batch, Features};
 
 /// The features of a batch as tensors on a device.
 pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<DeviceBatch> {
+    fn bytes(data: &[u8], rows: usize, device: &Device) -> candle_core::Result<Tensor> {
+        upload::bytes(data, (rows, data.len() / rows.max(1)), device)
+    }
     fn rows<T: WithDType>(data: &[T], rows: usize, device: &Device) -> candle_core::Result<Tensor> {
         Tensor::from_slice(data, (rows, data.len() / rows.max(1)), device)
     }
@@ -14,8 +18,8 @@ pub(crate) fn to_device(batch: &Batch, device: &Device) -> candle_core::Result<D
         Features::Frames { lengths, rgb, audio } => {
             let frames = lengths.iter().sum();
             DeviceBatch {
-                rgb: rows(rgb, frames, device)?,
-                audio: rows(audio, frames, device)?,
+                rgb: bytes(rgb, frames, device)?,
+                audio: bytes(audio, frames, device)?,
                 lengths: lengths.clone(),
             }
         }

@@ -7,8 +7,8 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use super::config::{AdamConfig, Clip, EpsilonPlace};
 use super::moments::Moments;
-use super::norms::sums_of_squares;
-use super::steps::{NewMoments, fused, plain};
+use super::norms::{Summed, sums_of_squares};
+use super::steps::{NewMoments, fused, fused_on_gpu, plain};
 use crate::collective::{CollectiveError, Communicator, Cut, Local, Span};
 use crate::kernels::adam::{Coefficients, Old};
 use crate::kernels::backend::{Backend, Kernels};
@@ -31,8 +31,8 @@ pub struct Updated {
 pub struct Adam {
     /// The settings; sound, see [`AdamConfig::check`].
     pub config: AdamConfig,
-    /// The implementation that computes: [`Kernels::Plain`], or for any other value a fused kernel on the CPU. Both
-    /// give the same numbers up to rounding.
+    /// The implementation that computes: [`Kernels::Plain`], or for any other value a fused kernel on the CPU and on NVIDIA
+    /// GPUs. All give the same numbers up to rounding.
     pub kernels: Kernels,
 }
 
@@ -115,14 +115,19 @@ impl Adam {
         let steps = spans.iter().map(|span| &coefficients[span.tensor]).zip(olds);
         let targets = views(spans, next)?;
         let backend = weights.device().map_or(Backend::FusedCpu, |device| self.kernels.on(device));
-        let (NewMoments { first, second }, finite) = match (backend, memory) {
-            (Backend::Plain, _) => plain(steps, &targets)?,
-            (Backend::FusedCpu, Some(Moments { first, second, .. })) => {
-                fused(steps, &targets, NewMoments { first, second })?
-            }
-            (Backend::FusedCpu, None) => {
+        let memory = || match memory {
+            Some(Moments { first, second, .. }) => Ok(NewMoments { first, second }),
+            None => {
                 let zeros = || parameters.iter().map(Tensor::zeros_like).collect::<Result<_>>();
-                fused(steps, &targets, NewMoments { first: zeros()?, second: zeros()? })?
+                Ok::<_, candle_core::Error>(NewMoments { first: zeros()?, second: zeros()? })
+            }
+        };
+        let (NewMoments { first, second }, finite) = match backend {
+            Backend::Plain => plain(steps, &targets)?,
+            Backend::FusedCpu => fused(steps, &targets, memory()?)?,
+            Backend::FusedCuda => {
+                let device = weights.device().unwrap_or(&Device::Cpu);
+                fused_on_gpu(steps, &targets, memory()?, device)?
             }
         };
         let replica: Vec<Tensor> = next.iter().map(|parameter| parameter.as_tensor().clone()).collect();
@@ -145,12 +150,13 @@ impl Adam {
             Clip::Global { .. } => false,
             Clip::PerVariable { .. } => true,
         };
-        let mut own = Vec::new();
-        for ((span, parameter), gradient) in spans.iter().zip(parameters).zip(slice.gradients) {
-            let l2 = if clips_l2 { self.l2_of(&specs[span.tensor]) } else { 0.0 };
-            own.extend(sums_of_squares(gradient, parameter, l2, slice.cut.piece())?);
-        }
-        communicator.agree(&own)
+        let summed =
+            spans.iter().zip(parameters).zip(slice.gradients).map(|((span, parameter), gradient)| {
+                let l2 = if clips_l2 { self.l2_of(&specs[span.tensor]) } else { 0.0 };
+                Summed { gradient, parameter, l2 }
+            });
+        let backend = slice.weights.device().map_or(Backend::FusedCpu, |device| self.kernels.on(device));
+        communicator.agree(&sums_of_squares(summed, slice.cut.piece(), backend)?)
     }
 
     fn l2_of(&self, spec: &ParameterSpec) -> f64 {

@@ -1,9 +1,10 @@
-//! The arithmetic of an update of Adam, by plain tensor operations or by the CPU's kernel.
+//! The arithmetic of an update of Adam, by plain tensor operations or by the kernels of the CPU or of a GPU.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::kernels::adam::{Coefficients, New, Old};
 use crate::kernels::cpu;
+use crate::kernels::cuda;
 use crate::kernels::finite::all_finite;
 
 /// The new moments of some parameters, with one tensor of each kind for each.
@@ -51,5 +52,28 @@ pub(super) fn fused<'a>(
             New { parameter: &targets[index], first: &moments.first[index], second: &moments.second[index] };
         finite &= cpu::adam::update(coefficients, &old, &new)?;
     }
+    Ok((moments, finite))
+}
+
+/// As [`fused`], with the kernel of a GPU: one launch for all parameters, on `device`. It waits for the card, because the
+/// caller must know whether all numbers are finite before it gives the version away.
+pub(super) fn fused_on_gpu<'a>(
+    steps: impl Iterator<Item = (&'a Coefficients, Old<'a>)>,
+    targets: &[Tensor],
+    moments: NewMoments,
+    device: &Device,
+) -> Result<(NewMoments, bool)> {
+    let mut made: Vec<(Coefficients, Old)> = steps.map(|(coefficients, old)| (*coefficients, old)).collect();
+    let gradients = made.iter().map(|(_, old)| old.gradient.contiguous()).collect::<Result<Vec<_>>>()?;
+    for ((_, old), gradient) in made.iter_mut().zip(&gradients) {
+        old.gradient = gradient;
+    }
+    let news: Vec<New> = targets
+        .iter()
+        .zip(&moments.first)
+        .zip(&moments.second)
+        .map(|((parameter, first), second)| New { parameter, first, second })
+        .collect();
+    let finite = cuda::adam::update(&made, &news, device)?.is_finite()?;
     Ok((moments, finite))
 }

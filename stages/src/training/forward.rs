@@ -36,8 +36,8 @@ struct Config {
     /// train: batch statistics, dropout and a tape; evaluate: running statistics, no dropout, no tape.
     #[key(default = Mode::Train)]
     mode: Mode,
-    /// The operands of products. f32; bf16, which is several times as fast on processors that multiply bf16; or, in mode
-    /// evaluate, int8 and int8x2, whose weights are whole numbers in one or two planes of 8 bits. The weights that training
+    /// The operands of products. f32; bf16, which is several times as fast on GPUs and on processors that multiply bf16; or, in
+    /// mode evaluate and on the CPU, int8 and int8x2, whose weights are whole numbers in one or two planes of 8 bits. The weights that training
     /// updates, its moments, statistics and sums are f32 in any case.
     #[key(default = Precision::F32)]
     precision: Precision,
@@ -142,9 +142,10 @@ impl Component for ModelForward {
         let precision = config.precision;
         if precision != Precision::F32 {
             let word = precision.word();
-            if config.devices.need_a_gpu() {
+            if config.devices.need_a_gpu() && precision != Precision::Bf16 {
                 let problem = format!(
-                    "products in {word} are computed on the CPU only: write precision = \"f32\", or devices = [\"cpu\"]"
+                    "products in {word} are computed on the CPU only: write precision = \"bf16\" or \"f32\", or devices = \
+                     [\"cpu\"]"
                 );
                 problems.push(("precision", problem));
             }

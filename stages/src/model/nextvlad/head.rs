@@ -13,6 +13,7 @@ use crate::kernels::backend::Backend;
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::linear as kernel;
 use crate::kernels::cpu::matmul::matmul_by_rows;
+use crate::kernels::cuda;
 use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
 use crate::model::norm;
@@ -107,6 +108,7 @@ fn linear(x: &Tensor, weight: &Tensor, backend: Backend, precision: Precision) -
     match backend {
         Backend::FusedCpu if weight.is_variable() => kernel::linear(x, weight, precision),
         Backend::FusedCpu => matmul_by_rows(x, &weight.t()?, precision),
+        Backend::FusedCuda => cuda::linear::linear(x, weight, precision),
         Backend::Plain => x.matmul(&weight.t()?),
     }
 }

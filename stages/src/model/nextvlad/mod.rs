@@ -4,6 +4,8 @@
 //! clustering of each modality (`vlad`) and the head behind both (`head`).
 
 mod config;
+#[cfg(test)]
+mod cuda_tests;
 mod exported;
 mod head;
 mod intermediates;

@@ -9,11 +9,12 @@ use super::config::{DropoutMode, NextVladConfig};
 use super::head::{Head, Running, Trace};
 use super::layout::{AUDIO_OFFSET, BranchLayout, Fetch, Layout, Side, Sizes};
 use super::merged::{Maps, MergedNextVlad, problem_in};
-use super::vlad::{self, Statistics};
+use super::vlad::{self, Rows, Statistics};
 use super::{exported, intermediates, memory, running};
 use crate::kernels::backend::{Backend, Kernels};
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::vlad::frames::{Codes, Frames};
+use crate::kernels::cuda;
 use crate::kernels::precision::Precision;
 use crate::model::batch::DeviceBatch;
 use crate::model::definition::{
@@ -32,7 +33,8 @@ pub struct NextVlad {
     /// The implementation that computes. All of them give the same numbers up to rounding.
     pub kernels: Kernels,
     /// The numbers that the products of the forward and the backward pass take as operands. Any but [`Precision::F32`]
-    /// needs f32 weights and the kernels of the CPU. Not every precision [trains](Precision::trains).
+    /// needs f32 weights and the kernels of the CPU; [`Precision::Bf16`] has kernels of NVIDIA GPUs, too. Not every precision
+    /// [trains](Precision::trains).
     pub precision: Precision,
 }
 
@@ -59,7 +61,7 @@ impl NextVlad {
         Ok(layout)
     }
 
-    /// The frames of one modality. In bf16, they stay bytes.
+    /// The frames of one modality. In bf16, they stay bytes on the CPU, and are made of bytes on a GPU.
     fn frames(
         &self,
         layout: &Layout,
@@ -67,10 +69,14 @@ impl NextVlad {
         tensors: &Fetch,
         batch: &DeviceBatch,
         backend: Backend,
-    ) -> Result<Frames> {
+    ) -> Result<Rows> {
         match self.precision {
             Precision::F32 => {
-                return Ok(Frames::Features(self.features(layout, side, tensors, batch, backend)?));
+                let features = self.features(layout, side, tensors, batch, backend)?;
+                return Ok(match backend {
+                    Backend::FusedCuda => Rows::Card(cuda::codes::Frames::Features(features)),
+                    Backend::Plain | Backend::FusedCpu => Rows::Host(Frames::Features(features)),
+                });
             }
             Precision::Bf16 => {}
             // What is worked out of the weights once has no intermediate values, and no gradient.
@@ -81,12 +87,20 @@ impl NextVlad {
         }
         let scale = &tensors[layout.rgb_scale];
         if backend == Backend::Plain || scale.dtype() != DType::F32 {
-            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
+            candle_core::bail!(
+                "products of narrow operands need f32 weights and the kernels of the CPU or of a GPU"
+            );
         }
-        Ok(Frames::Codes(match side {
-            Side::Rgb => Codes::new(&batch.rgb, 0.0, Some(scale))?,
-            Side::Audio => Codes::new(&batch.audio, AUDIO_OFFSET, None)?,
-        }))
+        let (bytes, offset, scale) = match side {
+            Side::Rgb => (&batch.rgb, 0.0, Some(scale)),
+            Side::Audio => (&batch.audio, AUDIO_OFFSET, None),
+        };
+        if backend == Backend::FusedCuda {
+            let quantisation = cuda::codes::Quantisation::new(offset, scale)?;
+            let codes = cuda::codes::Codes::new(bytes, quantisation)?;
+            return Ok(Rows::Card(cuda::codes::Frames::Codes(codes)));
+        }
+        Ok(Rows::Host(Frames::Codes(Codes::new(bytes, offset, scale)?)))
     }
 
     /// The frames of one modality. Their features are shown to `trace`. Those of codes are made only if they are `shown`.
@@ -98,15 +112,15 @@ impl NextVlad {
         batch: &DeviceBatch,
         backend: Backend,
         (trace, shown): (Trace, bool),
-    ) -> Result<Frames> {
+    ) -> Result<Rows> {
         let frames = self.frames(layout, side, tensors, batch, backend)?;
         let name = format!("{}.features", side.name());
-        match &frames {
-            Frames::Features(features) => trace(&name, features),
-            Frames::Codes(_) if shown => {
+        match frames.features() {
+            Some(features) => trace(&name, features),
+            None if shown => {
                 trace(&name, &self.features(layout, side, tensors, batch, backend)?);
             }
-            Frames::Codes(_) => {}
+            None => {}
         }
         Ok(frames)
     }
@@ -159,7 +173,7 @@ impl NextVlad {
                 self.traced_frames(&layout, places.side, &tensors, batch, backend, (&mut *trace, shown))?;
             let branch = places.branch(&tensors, epsilon);
             let padded_rows =
-                if self.config.pad_to == 0 { 0 } else { self.config.pad_to * batch.videos() - x.dims()?.0 };
+                if self.config.pad_to == 0 { 0 } else { self.config.pad_to * batch.videos() - x.count()? };
             let statistics = Statistics::Batch { padded_rows };
             let fold = self.kernels.fold();
             let (v, assign) = vlad::cluster(&branch, x, &batch.lengths, &statistics, backend, fold)?;
@@ -365,8 +379,17 @@ impl Model for NextVlad {
     }
 
     fn evaluator(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
-        if self.precision != Precision::F32 && self.kernels == Kernels::Plain {
-            candle_core::bail!("products of narrow operands need f32 weights and the kernels of the CPU");
+        let device = weights.device().unwrap_or(&Device::Cpu);
+        match (self.precision, self.kernels.on(device)) {
+            (Precision::F32, _) | (_, Backend::FusedCpu) => {}
+            // Weights that were joined with batch norms have kernels of the CPU alone.
+            (Precision::Bf16, Backend::FusedCuda) => return self.folded(weights),
+            (precision, Backend::FusedCuda) => {
+                candle_core::bail!("products in {} are computed on the CPU only", precision.word())
+            }
+            (_, Backend::Plain) => candle_core::bail!(
+                "products of narrow operands need f32 weights and the kernels of the CPU or of a GPU"
+            ),
         }
         if let Some(problem) = problem_in(&self.config, self.precision) {
             candle_core::bail!("{problem}");

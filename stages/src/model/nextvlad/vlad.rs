@@ -25,6 +25,7 @@ use crate::kernels::backend::{Backend, Fold};
 use crate::kernels::branch::Branch;
 use crate::kernels::cpu::vlad as fused;
 use crate::kernels::cpu::vlad::frames::Frames;
+use crate::kernels::cuda;
 use crate::kernels::forms::L2Norm;
 use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
@@ -46,7 +47,34 @@ pub(super) fn fold(
 ) -> Result<Option<Tensor>> {
     match backend {
         Backend::FusedCpu => fused::cluster::fold_for_evaluation(branch, precision, fold),
+        Backend::FusedCuda => cuda::cluster::fold_for_evaluation(branch, precision, fold),
         Backend::Plain => Ok(None),
+    }
+}
+
+/// The frames of a modality, N rows of F features, in the form that a backend takes.
+pub(super) enum Rows {
+    /// For the CPU's kernels, and as features for plain operations.
+    Host(Frames),
+    /// For the kernels of GPUs.
+    Card(cuda::codes::Frames),
+}
+
+impl Rows {
+    /// N, the number of frames.
+    pub(super) fn count(&self) -> Result<usize> {
+        match self {
+            Self::Host(frames) => Ok(frames.dims()?.0),
+            Self::Card(frames) => Ok(frames.dims()?.0),
+        }
+    }
+
+    /// The features [N, F], of frames that are given by them.
+    pub(super) fn features(&self) -> Option<&Tensor> {
+        match self {
+            Self::Host(Frames::Features(x)) | Self::Card(cuda::codes::Frames::Features(x)) => Some(x),
+            Self::Host(Frames::Codes(_)) | Self::Card(cuda::codes::Frames::Codes(_)) => None,
+        }
     }
 }
 
@@ -54,7 +82,7 @@ pub(super) fn fold(
 /// the assignment. Plain operations take features alone.
 pub(super) fn cluster(
     branch: &Branch,
-    x: Frames,
+    x: Rows,
     lengths: &[usize],
     statistics: &Statistics,
     backend: Backend,
@@ -62,16 +90,26 @@ pub(super) fn cluster(
 ) -> Result<(Tensor, Option<NormMoments>)> {
     match *statistics {
         Statistics::Batch { padded_rows } => {
-            let (v, moments) = match backend {
-                Backend::FusedCpu => fused::cluster::train(branch, x, lengths, padded_rows, fold)?,
-                Backend::Plain => plain::train(branch, features(&x)?, lengths, padded_rows)?,
+            let (v, moments) = match (x, backend) {
+                (Rows::Card(x), Backend::FusedCuda) => {
+                    cuda::cluster::train(branch, x, lengths, padded_rows, fold)?
+                }
+                (Rows::Host(x), Backend::FusedCpu) => {
+                    fused::cluster::train(branch, x, lengths, padded_rows, fold)?
+                }
+                (x, _) => plain::train(branch, only_features(&x)?, lengths, padded_rows)?,
             };
             Ok((v, Some(moments)))
         }
         Statistics::Running { mean, variance, folded } => {
-            let v = match backend {
-                Backend::FusedCpu => fused::cluster::eval(branch, x, lengths, (mean, variance), folded)?,
-                Backend::Plain => plain::eval(branch, features(&x)?, lengths, mean, variance)?,
+            let v = match (x, backend) {
+                (Rows::Card(x), Backend::FusedCuda) => {
+                    cuda::cluster::eval(branch, x, lengths, (mean, variance), folded)?
+                }
+                (Rows::Host(x), Backend::FusedCpu) => {
+                    fused::cluster::eval(branch, x, lengths, (mean, variance), folded)?
+                }
+                (x, _) => plain::eval(branch, only_features(&x)?, lengths, mean, variance)?,
             };
             Ok((v, None))
         }
@@ -79,10 +117,10 @@ pub(super) fn cluster(
 }
 
 /// The features of frames that are given by them.
-fn features(frames: &Frames) -> Result<&Tensor> {
-    match frames {
-        Frames::Features(x) => Ok(x),
-        Frames::Codes(_) => candle_core::bail!("products of bf16 operands need the kernels of the CPU"),
+fn only_features(rows: &Rows) -> Result<&Tensor> {
+    match rows.features() {
+        Some(x) => Ok(x),
+        None => candle_core::bail!("products of bf16 operands need the kernels of the CPU or of a GPU"),
     }
 }
 
@@ -96,6 +134,10 @@ pub(super) fn dequantize(
 ) -> Result<Tensor> {
     match backend {
         Backend::FusedCpu => fused::dequantize::dequantize(bytes, offset, scale, dtype),
+        Backend::FusedCuda if dtype != DType::F32 => {
+            candle_core::bail!("the kernels of the GPU compute in F32, and the weights are {dtype:?}")
+        }
+        Backend::FusedCuda => cuda::codes::features(bytes, &cuda::codes::Quantisation::new(offset, scale)?),
         Backend::Plain => plain::dequantize(bytes, offset, scale, dtype),
     }
 }
@@ -105,6 +147,7 @@ pub(super) fn dequantize(
 pub(super) fn normalize(v: &Tensor, form: L2Norm, backend: Backend) -> Result<Tensor> {
     match backend {
         Backend::FusedCpu => fused::normalize::normalize(v, form),
+        Backend::FusedCuda => cuda::normalize::normalize(v, form),
         Backend::Plain => plain::normalize(v, form),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two exact identities save work. The first one is the *fold*: `h W = x (W_expandᵀ Wᵀ) + b_expand Wᵀ`, where W is
 //! W_assign and W_att stacked. With it, the product takes F instead of E columns for each frame, and needs no gradient
-//! with respect to h. It costs a product of weights in each step, so small batches go without it ([`folds`]). The
+//! with respect to h. It costs a product of weights in each step, so small batches go without it ([`Branch::folds`]). The
 //! second one is that batch norm removes any constant of a column. The assignment's part of `b_expand Wᵀ` is therefore
 //! left out of the logits, and is put back into the reported mean.
 
@@ -23,36 +23,14 @@ use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
 use crate::kernels::tape::{attach, into_storage};
 
-/// Whether a batch of frames is computed through the fold. If the size decides, it is where the fold saves arithmetic.
-/// The products of a step then take F·W in place of E·W for each frame, and F·E·W three times more for each step.
-fn folds(branch: &Branch, x: &Frames, fold: Fold) -> Result<bool> {
-    match fold {
-        Fold::Always => return Ok(true),
-        Fold::Never => return Ok(false),
-        Fold::BySize => {}
-    }
-    let (frames, size) = x.dims()?;
-    let expanded = branch.expanded()?;
-    // For each frame, the forward pass saves E − F, and the backward pass saves E (the gradient of h) + E − F.
-    let saved = frames * (3 * expanded).saturating_sub(2 * size);
-    Ok(saved > 3 * expanded * size)
-}
-
-/// The product of weights [G·K + G, F] through which an evaluation is computed, if it goes through the fold. The number of
-/// frames does not decide, because the values of a video must not depend on the batch in which it comes. So it is where the
-/// fold saves arithmetic for each frame.
+/// The product of weights [G·K + G, F] through which an evaluation is computed, if it goes through the fold
+/// ([`Branch::folds_in_evaluation`]).
 pub(crate) fn fold_for_evaluation(
     branch: &Branch,
     precision: Precision,
     fold: Fold,
 ) -> Result<Option<Tensor>> {
-    let (expanded, size) = branch.expand_weight.dims2()?;
-    let folds = match fold {
-        Fold::Always => true,
-        Fold::Never => false,
-        Fold::BySize => size < expanded,
-    };
-    folds.then(|| Parts::new(branch)?.folded(precision)).transpose()
+    branch.folds_in_evaluation(fold)?.then(|| Parts::new(branch)?.folded(precision)).transpose()
 }
 
 /// The detached parameters, and the stacked weights of assignment and attention.
@@ -175,7 +153,8 @@ pub(crate) fn train(
     padded_rows: usize,
     fold: Fold,
 ) -> Result<(Tensor, NormMoments)> {
-    let fold = folds(branch, &x, fold)?;
+    let (frames, size) = x.dims()?;
+    let fold = branch.folds(frames, size, fold)?;
     for_float!(x.dtype(), T => train_as::<T>(branch, x, lengths, padded_rows, fold))
 }
 
