@@ -1,7 +1,7 @@
 //! NeXtVLAD (Lin, Xiao, Fan, ECCV 2018 YouTube-8M workshop).
 //!
 //! [`NextVladConfig`] is its shape, `layout` the order and the names of its tensors, `network` puts it together from the
-//! clustering of each modality (`vlad`) and the head behind both (`head`).
+//! clustering of each modality (`vlad`) and the head behind both (`head`), and `model` is what the crate asks of a model.
 
 mod config;
 #[cfg(test)]
@@ -12,6 +12,7 @@ mod intermediates;
 mod layout;
 mod memory;
 mod merged;
+mod model;
 mod network;
 mod running;
 mod vlad;

@@ -1,29 +1,21 @@
 //! NeXtVLAD, put together from its parts.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Result, Tensor, Var};
 use framewise_pipeline::KeyWord as _;
 
 use super::config::{DropoutMode, NextVladConfig};
 use super::head::{Head, Running, Trace};
 use super::layout::{AUDIO_OFFSET, BranchLayout, Fetch, Layout, Side, Sizes};
-use super::merged::{Maps, MergedNextVlad, problem_in};
 use super::vlad::{self, Rows, Statistics};
-use super::{exported, intermediates, memory, running};
 use crate::kernels::backend::{Backend, Kernels};
 use crate::kernels::cpu::batch_norm::Norm;
 use crate::kernels::cpu::vlad::frames::{Codes, Frames};
 use crate::kernels::cuda;
 use crate::kernels::precision::Precision;
 use crate::model::batch::DeviceBatch;
-use crate::model::definition::{
-    BatchMoments, BufferSpec, DataSizes, Evaluator, Model, ModelConfig, ParameterSpec, ShardSize, StepBytes,
-    TrainForward, Weights,
-};
+use crate::model::definition::{BatchMoments, TrainForward, Weights};
 use crate::model::dropout::Dropout;
-use crate::model::exported::{Array, Arrays};
-use crate::model::{loss, norm};
+use crate::model::norm;
 
 /// The model: its configuration, and the choice of the kernels that compute it.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,7 +134,7 @@ impl NextVlad {
         }
     }
 
-    /// Computes [`Model::forward_train`], and shows intermediate values to `trace` by their golden names.
+    /// Computes [`Model::forward_train`](crate::model::Model::forward_train), and shows intermediate values to `trace` by their golden names.
     pub fn trace_train(
         &self,
         weights: &Weights,
@@ -154,7 +146,7 @@ impl NextVlad {
     }
 
     /// The forward pass in training. Intermediate values that only `trace` needs are made if they are `shown`.
-    fn train(
+    pub(super) fn train(
         &self,
         weights: &Weights,
         batch: &DeviceBatch,
@@ -196,7 +188,7 @@ impl NextVlad {
         Ok(TrainForward { logits, moments: BatchMoments { layers } })
     }
 
-    /// Computes [`Model::forward_eval`], and shows intermediate values to `trace` by their golden names.
+    /// Computes [`Model::forward_eval`](crate::model::Model::forward_eval), and shows intermediate values to `trace` by their golden names.
     pub fn trace_eval(
         &self,
         weights: &Weights,
@@ -215,15 +207,6 @@ impl NextVlad {
         let tensors = Fetch { parameters, buffers: &weights.buffers };
         let branches = layout.branches.iter().map(|places| places.branch(&tensors, self.config.norm_epsilon));
         branches.map(|branch| vlad::fold(&branch, self.precision, backend, self.kernels.fold())).collect()
-    }
-
-    /// The evaluation of one version of the weights, if something of it can be worked out once.
-    fn folded(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
-        let folds = self.folds(weights)?;
-        let pays = folds.iter().any(Option::is_some);
-        Ok(pays.then(|| -> Box<dyn Evaluator> {
-            Box::new(FoldedNextVlad { model: self.clone(), weights: weights.clone(), folds })
-        }))
     }
 
     /// The forward pass in evaluation, with the [folds](Self::folds) of the weights. Intermediate values that only `trace`
@@ -286,167 +269,5 @@ impl NextVlad {
         let (u, moments) = norm(&u)?;
         trace(&format!("{}.vlad_norm", places.side.name()), &u);
         Ok((u, moments))
-    }
-}
-
-/// The evaluation of one version of the weights as they are, with their folds.
-struct FoldedNextVlad {
-    model: NextVlad,
-    weights: Weights,
-    folds: Vec<Option<Tensor>>,
-}
-
-impl Evaluator for FoldedNextVlad {
-    fn logits(&self, batch: &DeviceBatch) -> Result<Tensor> {
-        self.model.evaluate(&self.weights, &self.folds, batch, (&mut |_, _| {}, false))
-    }
-}
-
-impl ModelConfig for NextVladConfig {
-    type Model = NextVlad;
-
-    fn data_sizes(&self) -> DataSizes {
-        DataSizes { rgb_size: self.rgb_size, audio_size: self.audio_size, classes: self.classes }
-    }
-
-    fn problems(&self) -> Vec<String> {
-        self.check()
-    }
-
-    fn model(self) -> Result<NextVlad> {
-        NextVlad::new(self)
-    }
-}
-
-impl Model for NextVlad {
-    fn name(&self) -> &'static str {
-        "nextvlad"
-    }
-
-    fn describe(&self) -> serde_json::Value {
-        serde_json::json!({ "name": self.name(), "config": self.config })
-    }
-
-    fn classes(&self) -> usize {
-        self.config.classes
-    }
-
-    fn rgb_size(&self) -> usize {
-        self.config.rgb_size
-    }
-
-    fn audio_size(&self) -> usize {
-        self.config.audio_size
-    }
-
-    /// The parameters in their order: `rgb.*`, `audio.*`, then the hidden layer, the gate and the classifier.
-    fn parameters(&self) -> Vec<ParameterSpec> {
-        Layout::of(&self.config).parameters
-    }
-
-    /// The buffers in their order: running mean and variance of every batch norm in the order of [`BatchMoments`], then
-    /// `input.rgb_scale`.
-    fn buffers(&self) -> Vec<BufferSpec> {
-        Layout::of(&self.config).buffers
-    }
-
-    fn forward_train(
-        &self,
-        weights: &Weights,
-        batch: &DeviceBatch,
-        dropout: &Dropout,
-    ) -> Result<TrainForward> {
-        self.train(weights, batch, dropout, (&mut |_, _| {}, false))
-    }
-
-    fn intermediates(
-        &self,
-        weights: &Weights,
-        batch: &DeviceBatch,
-        dropout: &Dropout,
-    ) -> Result<Vec<(String, Tensor)>> {
-        let mut traced = Vec::new();
-        let mut trace = |name: &str, value: &Tensor| traced.push((name.to_owned(), value.detach()));
-        let forward = self.trace_train(weights, batch, dropout, &mut trace)?;
-        Ok(intermediates::in_order(traced, forward))
-    }
-
-    fn forward_eval(&self, weights: &Weights, batch: &DeviceBatch) -> Result<Tensor> {
-        match self.evaluator(weights)? {
-            Some(evaluator) => evaluator.logits(batch),
-            None => self.evaluate(weights, &self.folds(weights)?, batch, (&mut |_, _| {}, false)),
-        }
-    }
-
-    fn evaluator(&self, weights: &Weights) -> Result<Option<Box<dyn Evaluator>>> {
-        let device = weights.device().unwrap_or(&Device::Cpu);
-        match (self.precision, self.kernels.on(device)) {
-            (Precision::F32, _) | (_, Backend::FusedCpu) => {}
-            // Weights that were joined with batch norms have kernels of the CPU alone.
-            (Precision::Bf16, Backend::FusedCuda) => return self.folded(weights),
-            (precision, Backend::FusedCuda) => {
-                candle_core::bail!("products in {} are computed on the CPU only", precision.word())
-            }
-            (_, Backend::Plain) => candle_core::bail!(
-                "products of narrow operands need f32 weights and the kernels of the CPU or of a GPU"
-            ),
-        }
-        if let Some(problem) = problem_in(&self.config, self.precision) {
-            candle_core::bail!("{problem}");
-        }
-        Ok(match (self.precision, self.precision.planes()) {
-            (Precision::F32, _) => self.folded(weights)?,
-            (_, None) => Some(Box::new(MergedNextVlad::bf16(&self.config, weights)?)),
-            (_, Some(planes)) => Some(Box::new(MergedNextVlad::whole(&self.config, weights, planes)?)),
-        })
-    }
-
-    fn in_precision(&self, precision: Precision) -> std::result::Result<Arc<dyn Model>, String> {
-        match problem_in(&self.config, precision) {
-            Some(problem) => Err(problem),
-            None => Ok(Arc::new(Self { precision, ..self.clone() })),
-        }
-    }
-
-    /// In bf16, the parameters are rounded, and buffers stay as they are. In whole numbers, each map of the evaluation has its
-    /// arrays, as docs/export.md lists them.
-    fn export(&self, weights: &Weights) -> Result<Arrays> {
-        if let Some(problem) = problem_in(&self.config, self.precision) {
-            candle_core::bail!("{problem}");
-        }
-        if let Some(planes) = self.precision.planes() {
-            return exported::to_arrays(&self.config, &Maps::round(&self.config, weights, planes)?);
-        }
-        if self.precision == Precision::F32 {
-            candle_core::bail!("weights in f32 are exported as they are");
-        }
-        let names = self.parameters().into_iter().map(|spec| spec.name);
-        let rounded = names.zip(&weights.parameters).map(|(name, parameter)| {
-            Ok((name, Array::Float(parameter.as_detached_tensor().to_dtype(DType::BF16)?)))
-        });
-        let mut arrays = rounded.collect::<Result<Arrays>>()?;
-        let names = self.buffers().into_iter().map(|spec| spec.name);
-        arrays.extend(names.zip(&weights.buffers).map(|(name, buffer)| (name, Array::Float(buffer.clone()))));
-        Ok(arrays)
-    }
-
-    fn check_export(&self, theirs: &serde_json::Value) -> std::result::Result<(), String> {
-        exported::check(&Model::describe(self), theirs)
-    }
-
-    fn of_export(&self, arrays: Arrays) -> std::result::Result<Arc<dyn Model>, String> {
-        exported::model_of(&self.config, self.precision, arrays)
-    }
-
-    fn step_bytes(&self, size: ShardSize) -> Option<StepBytes> {
-        Some(memory::step_bytes(&self.config, self.precision, size))
-    }
-
-    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        loss::loss(logits, labels, self.config.loss, self.kernels.on(logits.device()))
-    }
-
-    fn fold_moments(&self, weights: &Weights, shards: &[&BatchMoments]) -> Result<Vec<Tensor>> {
-        running::fold(&self.config, &weights.buffers, shards)
     }
 }
