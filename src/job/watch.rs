@@ -365,9 +365,9 @@ fn greeted(stream: TcpStream, token: u32) -> Option<(usize, TcpStream)> {
     stream.set_nodelay(true).ok()?;
     stream.set_write_timeout(Some(BEAT)).ok()?;
     stream.set_read_timeout(Some(CONNECT)).ok()?;
-    // Nothing follows the greeting before the watch begins, so no line stays behind in this buffer.
+    // The rank may already have said more. With a buffer of one byte, nothing of that is taken from the connection here.
     let mut text = String::new();
-    BufReader::with_capacity(256, stream.try_clone().ok()?).read_line(&mut text).ok()?;
+    BufReader::with_capacity(1, stream.try_clone().ok()?).read_line(&mut text).ok()?;
     match serde_json::from_str(&text).ok()? {
         Line::Hello { token: theirs, rank } if theirs == token => Some((rank, stream)),
         _ => None,

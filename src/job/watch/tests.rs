@@ -82,3 +82,17 @@ fn a_run_that_ends_by_itself_ends_the_others_and_one_that_is_done_does_not() {
         assert!(told.recv_timeout(2 * BEAT).is_err());
     }
 }
+
+#[test]
+fn what_a_rank_says_right_behind_its_greeting_is_heard() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut rank = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let hello = serde_json::to_string(&Line::Hello { token: 7, rank: 3 }).unwrap();
+    let alive = serde_json::to_string(&Line::Alive(Sign { step: 5, ..Sign::default() })).unwrap();
+    rank.write_all(format!("{hello}\n{}", format!("{alive}\n").repeat(20)).as_bytes()).unwrap();
+    drop(rank);
+    let (number, stream) = greeted(listener.accept().unwrap().0, 7).unwrap();
+    assert_eq!(number, 3);
+    let lines: Vec<String> = BufReader::new(stream).lines().map(Result::unwrap).collect();
+    assert_eq!(lines, vec![alive; 20]);
+}
