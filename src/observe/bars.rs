@@ -8,7 +8,7 @@ use framewise_pipeline::engine::monitor::Monitor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::journal::Journal;
-use super::ranks::{self, Board};
+use super::ranks::Board;
 use super::stage_line::{Columns, rates};
 use super::window::Window;
 use crate::terminal::{LineSink, printable};
@@ -82,7 +82,7 @@ impl Bars {
         });
         let mut lines = packed(self.head(window, monitor), width, MOST_HEAD_LINES);
         lines.extend(columns.bar.then(|| self.legend(&columns)));
-        let ranks = self.ranks.as_ref().and_then(|board| ranks::sentence(&board.view()));
+        let ranks = self.ranks.as_ref().and_then(|board| board.sentence());
         let mut limit = limit(&bottleneck).map_or(Vec::new(), |text| folded(&text, width));
         limit.extend(ranks.map_or(Vec::new(), |text| folded(&printable(&text), width)));
         // One line stays free, so that the terminal does not scroll.

@@ -7,7 +7,7 @@ use framewise_pipeline::engine::monitor::Monitor;
 
 use super::bars;
 use super::journal::Journal;
-use super::ranks::{self, Board};
+use super::ranks::Board;
 use super::window::{Live, Window};
 use crate::terminal::printable;
 use crate::text::{count, percent, rate, seconds};
@@ -38,7 +38,7 @@ impl Lines {
         let fed = |stage: usize| monitor.edges().iter().any(|edge| edge.to == stage);
         if let Some(text) = progress(&names, &window.live(|stage| monitor.sends(stage)), fed) {
             let read = bars::read_so_far(window, monitor).map_or(String::new(), |read| format!("{read}: "));
-            let ranks = self.ranks.as_ref().and_then(|board| ranks::sentence(&board.view()));
+            let ranks = self.ranks.as_ref().and_then(|board| board.sentence());
             let ranks = ranks.map_or(String::new(), |text| format!("; {text}"));
             let now = seconds(self.journal.seconds());
             self.journal.show(&printable(&format!("{now} {read}{text}{ranks}")));

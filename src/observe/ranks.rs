@@ -94,6 +94,11 @@ impl Board {
         self.view_at(self.begun.elapsed().as_secs_f64())
     }
 
+    /// The [`sentence`] about all ranks.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        sentence(&self.view())
+    }
+
     fn view_at(&self, now: f64) -> Vec<RankView> {
         let heard = self.heard();
         let mut ranks: Vec<RankView> = heard

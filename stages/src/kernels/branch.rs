@@ -3,11 +3,15 @@
 use candle_core::{Result, Tensor};
 
 use super::backend::Fold;
+use super::deposits::deposit;
 
 /// The parameters of one modality, with their tape in training and without it in evaluation.
 ///
 /// F is the input size, E the expanded width, G the number of groups, D = E / G the width of a center and K the number
 /// of clusters.
+///
+/// A clone has the same parameters, on the same tape.
+#[derive(Clone)]
 pub(crate) struct Branch {
     /// [E, F].
     pub(crate) expand_weight: Tensor,
@@ -33,7 +37,32 @@ pub(crate) struct Branch {
     pub(crate) epsilon: f64,
 }
 
+/// The gradients of a [`Branch`], of the shapes of its parameters.
+pub(crate) struct BranchGradients {
+    pub(crate) expand_weight: Tensor,
+    pub(crate) expand_bias: Tensor,
+    /// Of the weights of the assignment and, below them, of the attention, [G·K + G, E].
+    pub(crate) stacked: Tensor,
+    pub(crate) attention_bias: Tensor,
+    pub(crate) norm_weight: Tensor,
+    pub(crate) norm_bias: Tensor,
+    pub(crate) centers: Tensor,
+}
+
 impl Branch {
+    /// [Deposits](deposit) the gradients of all parameters.
+    pub(crate) fn deposit(&self, gradients: BranchGradients) -> Result<()> {
+        let width = self.groups * self.clusters;
+        deposit(&self.expand_weight, gradients.expand_weight)?;
+        deposit(&self.expand_bias, gradients.expand_bias)?;
+        deposit(&self.attention_weight, gradients.stacked.narrow(0, width, self.groups)?)?;
+        deposit(&self.attention_bias, gradients.attention_bias)?;
+        deposit(&self.assign_weight, gradients.stacked.narrow(0, 0, width)?)?;
+        deposit(&self.norm_weight, gradients.norm_weight)?;
+        deposit(&self.norm_bias, gradients.norm_bias)?;
+        deposit(&self.centers, gradients.centers)
+    }
+
     /// E, the expanded width.
     pub(crate) fn expanded(&self) -> Result<usize> {
         self.expand_weight.dim(0)

@@ -11,8 +11,7 @@ use super::only_f32;
 use super::pool::{self, Pooled};
 use super::product::{operand, product};
 use crate::kernels::backend::Fold;
-use crate::kernels::branch::Branch;
-use crate::kernels::deposits::deposit;
+use crate::kernels::branch::{Branch, BranchGradients};
 use crate::kernels::moments::NormMoments;
 use crate::kernels::precision::Precision;
 use crate::kernels::tape::attach;
@@ -184,41 +183,13 @@ pub(crate) fn train(
         rows: frames + padded_rows,
     };
     let kept = Kept { parts, forward, moments, line, pooled, padded_rows };
-    // These are the handles to which gradients go. They are cheap clones that keep the identity of the parameters.
-    let targets = Targets::of(branch);
+    let targets = branch.clone();
     let backward = move |_: &Tensor, dv: &Tensor| {
         kept.deposit(&targets, dv)?;
         Ok(vec![None])
     };
     let v = attach("vlad", v, &[&branch.expand_weight], Box::new(backward))?;
     Ok((v, reported))
-}
-
-/// The parameters of a branch, as places of their gradients.
-struct Targets {
-    expand_weight: Tensor,
-    expand_bias: Tensor,
-    attention_weight: Tensor,
-    attention_bias: Tensor,
-    assign_weight: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    centers: Tensor,
-}
-
-impl Targets {
-    fn of(branch: &Branch) -> Self {
-        Self {
-            expand_weight: branch.expand_weight.clone(),
-            expand_bias: branch.expand_bias.clone(),
-            attention_weight: branch.attention_weight.clone(),
-            attention_bias: branch.attention_bias.clone(),
-            assign_weight: branch.assign_weight.clone(),
-            norm_weight: branch.norm_weight.clone(),
-            norm_bias: branch.norm_bias.clone(),
-            centers: branch.centers.clone(),
-        }
-    }
 }
 
 /// What a training forward pass keeps for the gradient.
@@ -233,7 +204,7 @@ struct Kept {
 
 impl Kept {
     /// The gradients of the parameters, from that of the residuals.
-    fn deposit(&self, targets: &Targets, dv: &Tensor) -> Result<()> {
+    fn deposit(&self, targets: &Branch, dv: &Tensor) -> Result<()> {
         let Self { parts, forward, moments, line, .. } = self;
         let (width, groups, precision) = (parts.width(), parts.groups, parts.precision);
         let pool::Gradient { a: da, h: mut dh, centers: dcenters } = self.pooled.backward(dv)?;
@@ -273,14 +244,15 @@ impl Kept {
             dstacked = dstacked.add(&product(&doffset, &parts.expand_bias.unsqueeze(0)?)?)?;
             dexpand_bias = dexpand_bias.add(&product(&parts.stacked.t()?, &doffset)?.squeeze(1)?)?;
         }
-        deposit(&targets.expand_weight, dexpand)?;
-        deposit(&targets.expand_bias, dexpand_bias)?;
-        deposit(&targets.attention_weight, dstacked.narrow(0, width, groups)?)?;
-        deposit(&targets.attention_bias, dattention_bias)?;
-        deposit(&targets.assign_weight, dstacked.narrow(0, 0, width)?)?;
-        deposit(&targets.norm_weight, norm.weight)?;
-        deposit(&targets.norm_bias, norm.bias)?;
-        deposit(&targets.centers, dcenters)
+        targets.deposit(BranchGradients {
+            expand_weight: dexpand,
+            expand_bias: dexpand_bias,
+            stacked: dstacked,
+            attention_bias: dattention_bias,
+            norm_weight: norm.weight,
+            norm_bias: norm.bias,
+            centers: dcenters,
+        })
     }
 }
 

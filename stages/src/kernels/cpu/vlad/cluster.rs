@@ -13,10 +13,9 @@ use super::frames::Frames;
 use super::pool::Packed;
 use super::{assign, pool};
 use crate::kernels::backend::Fold;
-use crate::kernels::branch::Branch;
+use crate::kernels::branch::{Branch, BranchGradients};
 use crate::kernels::cpu::columns::{Columns, add_row, column_sums};
 use crate::kernels::cpu::matmul::{matmul, matmul_by_rows};
-use crate::kernels::deposits::deposit;
 use crate::kernels::flat::{Flat, reals, tensor, to_f64, vector};
 use crate::kernels::float::{Real, for_float};
 use crate::kernels::moments::NormMoments;
@@ -143,6 +142,70 @@ impl Forward {
         let (clusters, width) = parts.centers.dims2()?;
         tensor(packed.forward::<T>()?, &[lengths.len(), clusters, width])
     }
+
+    /// The gradients of the parameters, from those of h (through the pooling) and of the logits.
+    fn gradients<T: Real>(
+        &self,
+        parts: &Parts,
+        pooled: pool::Gradient<T>,
+        assigned: assign::Gradient<T>,
+    ) -> Result<BranchGradients> {
+        let (frames, expanded) = self.h.dims2()?;
+        let width = parts.groups * parts.clusters;
+        let stride = width + parts.groups;
+        drop(pooled.a);
+        let ds = tensor(assigned.logits, &[frames, stride])?;
+        let mut dh = tensor(pooled.h, &[frames, expanded])?;
+        let sums = column_sums(Columns { values: &Flat::<T>::of(&ds)?, stride, width: stride });
+        let dattention_bias = vector::<T>(&sums[width..])?;
+        let expand_bias = parts.expand_bias.unsqueeze(0)?;
+
+        // `doffset` is the gradient of b_expand Wᵀ, as far as that term stands apart from h.
+        let precision = self.x.precision();
+        let sums_of_dh = |dh: &Tensor| -> Result<Vec<f64>> {
+            Ok(column_sums(Columns { values: &Flat::<T>::of(dh)?, stride: expanded, width: expanded }))
+        };
+        let (mut dexpand_bias, mut dstacked, dexpand, doffset);
+        if self.folded {
+            // Here s = x W_eaᵀ and W_ea = W W_expand. The assignment's constant was removed, so it has no gradient.
+            dexpand_bias = sums_of_dh(&dh)?;
+            let [dfolded, through_h] =
+                self.x.gradients([(&ds, sums.as_slice()), (&dh, dexpand_bias.as_slice())])?;
+            dstacked = matmul(&dfolded, &parts.expand_weight.t()?, precision)?;
+            dexpand = matmul(&parts.stacked.t()?, &dfolded, precision)?.add(&through_h)?;
+            let mut constants = vec![0.0; width];
+            constants.extend_from_slice(&sums[width..]);
+            doffset = constants;
+        } else {
+            dh = dh.add(&matmul(&ds, &parts.stacked, precision)?)?;
+            dexpand_bias = sums_of_dh(&dh)?;
+            dstacked = matmul(&ds.t()?, &self.h, precision)?;
+            [dexpand] = self.x.gradients([(&dh, dexpand_bias.as_slice())])?;
+            let mut constants = assigned.extra;
+            if !constants.is_empty() {
+                constants.resize(stride, 0.0);
+            }
+            doffset = constants;
+        }
+        drop((ds, dh));
+        if !doffset.is_empty() {
+            let doffset = vector::<T>(&doffset)?.unsqueeze(1)?;
+            dstacked = dstacked.add(&doffset.matmul(&expand_bias)?)?;
+            let through = to_f64(&parts.stacked.t()?.matmul(&doffset)?)?;
+            dexpand_bias.iter_mut().zip(through).for_each(|(sum, through)| *sum += through);
+        }
+        let dcenters =
+            Tensor::from_vec(reals::<T>(&pooled.centers), parts.centers.dims(), parts.centers.device())?;
+        Ok(BranchGradients {
+            expand_weight: dexpand,
+            expand_bias: vector::<T>(&dexpand_bias)?,
+            stacked: dstacked,
+            attention_bias: dattention_bias,
+            norm_weight: vector::<T>(&assigned.weight)?,
+            norm_bias: vector::<T>(&assigned.bias)?,
+            centers: dcenters,
+        })
+    }
 }
 
 /// The residuals V [B, K, D] with their tape, and the assignment's moments.
@@ -185,109 +248,17 @@ fn train_as<T: Real>(
         rows: frames + padded_rows,
     };
     let lengths = lengths.to_vec();
-    // These are the handles to which gradients go. They are cheap clones that keep the identity of the parameters.
-    let targets = Targets::of(branch);
+    let targets = branch.clone();
     let backward = move |_: &Tensor, dv: &Tensor| {
         let pooled = forward.packed(&parts, &a, &lengths).backward::<T>(dv)?;
         let extra: Extra = (padded_rows > 0).then_some((&forward.padding, count));
         let assigned =
             forward.with_logits::<T, _>(&parts, |logits| logits.backward(&moments, extra, &pooled.a))?;
-        targets.deposit::<T>(&parts, &forward, pooled, assigned)?;
+        targets.deposit(forward.gradients(&parts, pooled, assigned)?)?;
         Ok(vec![None])
     };
     let v = attach("vlad", v, &[&branch.expand_weight], Box::new(backward))?;
     Ok((v, reported))
-}
-
-/// The parameters of a branch, as places of their gradients.
-struct Targets {
-    expand_weight: Tensor,
-    expand_bias: Tensor,
-    attention_weight: Tensor,
-    attention_bias: Tensor,
-    assign_weight: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    centers: Tensor,
-}
-
-impl Targets {
-    fn of(branch: &Branch) -> Self {
-        Self {
-            expand_weight: branch.expand_weight.clone(),
-            expand_bias: branch.expand_bias.clone(),
-            attention_weight: branch.attention_weight.clone(),
-            attention_bias: branch.attention_bias.clone(),
-            assign_weight: branch.assign_weight.clone(),
-            norm_weight: branch.norm_weight.clone(),
-            norm_bias: branch.norm_bias.clone(),
-            centers: branch.centers.clone(),
-        }
-    }
-
-    /// The gradients of the parameters, from those of h (through the pooling) and of the logits.
-    fn deposit<T: Real>(
-        &self,
-        parts: &Parts,
-        forward: &Forward,
-        pooled: pool::Gradient<T>,
-        assigned: assign::Gradient<T>,
-    ) -> Result<()> {
-        let (frames, expanded) = forward.h.dims2()?;
-        let width = parts.groups * parts.clusters;
-        let stride = width + parts.groups;
-        drop(pooled.a);
-        let ds = tensor(assigned.logits, &[frames, stride])?;
-        let mut dh = tensor(pooled.h, &[frames, expanded])?;
-        let sums = column_sums(Columns { values: &Flat::<T>::of(&ds)?, stride, width: stride });
-        let dattention_bias = vector::<T>(&sums[width..])?;
-        let expand_bias = parts.expand_bias.unsqueeze(0)?;
-
-        // `doffset` is the gradient of b_expand Wᵀ, as far as that term stands apart from h.
-        let precision = forward.x.precision();
-        let sums_of_dh = |dh: &Tensor| -> Result<Vec<f64>> {
-            Ok(column_sums(Columns { values: &Flat::<T>::of(dh)?, stride: expanded, width: expanded }))
-        };
-        let (mut dexpand_bias, mut dstacked, dexpand, doffset);
-        if forward.folded {
-            // Here s = x W_eaᵀ and W_ea = W W_expand. The assignment's constant was removed, so it has no gradient.
-            dexpand_bias = sums_of_dh(&dh)?;
-            let [dfolded, through_h] =
-                forward.x.gradients([(&ds, sums.as_slice()), (&dh, dexpand_bias.as_slice())])?;
-            dstacked = matmul(&dfolded, &parts.expand_weight.t()?, precision)?;
-            dexpand = matmul(&parts.stacked.t()?, &dfolded, precision)?.add(&through_h)?;
-            let mut constants = vec![0.0; width];
-            constants.extend_from_slice(&sums[width..]);
-            doffset = constants;
-        } else {
-            dh = dh.add(&matmul(&ds, &parts.stacked, precision)?)?;
-            dexpand_bias = sums_of_dh(&dh)?;
-            dstacked = matmul(&ds.t()?, &forward.h, precision)?;
-            [dexpand] = forward.x.gradients([(&dh, dexpand_bias.as_slice())])?;
-            let mut constants = assigned.extra;
-            if !constants.is_empty() {
-                constants.resize(stride, 0.0);
-            }
-            doffset = constants;
-        }
-        drop((ds, dh));
-        if !doffset.is_empty() {
-            let doffset = vector::<T>(&doffset)?.unsqueeze(1)?;
-            dstacked = dstacked.add(&doffset.matmul(&expand_bias)?)?;
-            let through = to_f64(&parts.stacked.t()?.matmul(&doffset)?)?;
-            dexpand_bias.iter_mut().zip(through).for_each(|(sum, through)| *sum += through);
-        }
-        deposit(&self.expand_weight, dexpand)?;
-        deposit(&self.expand_bias, vector::<T>(&dexpand_bias)?)?;
-        deposit(&self.attention_weight, dstacked.narrow(0, width, parts.groups)?)?;
-        deposit(&self.attention_bias, dattention_bias)?;
-        deposit(&self.assign_weight, dstacked.narrow(0, 0, width)?)?;
-        deposit(&self.norm_weight, vector::<T>(&assigned.weight)?)?;
-        deposit(&self.norm_bias, vector::<T>(&assigned.bias)?)?;
-        let dcenters =
-            Tensor::from_vec(reals::<T>(&pooled.centers), parts.centers.dims(), parts.centers.device())?;
-        deposit(&self.centers, dcenters)
-    }
 }
 
 /// The residuals V [B, K, D] under running statistics, without a tape. `folded` is [`fold_for_evaluation`].

@@ -35,39 +35,56 @@ extern "C" __global__ void line_of_running_norm(const float* mean, const float* 
     shift[column] = static_cast<float>(static_cast<double>(bias[column]) - middle * slope);
 }
 
+// One row and group of the logits, as the lanes of a segment of a block see it. A segment behind the last row has nothing to do:
+// its lanes take part in the barriers and touch no memory.
+struct RowGroup {
+    bool works;
+    long long row, group, width, stride, count;
+    const float *logits, *factor, *shift;
+    // The largest of the normed logits, and 1 over the sum of their exponentials less that.
+    float top, inverse;
+
+    __device__ __forceinline__ float normed(long long k) const { return logits[k] * factor[k] + shift[k]; }
+    __device__ __forceinline__ float power(long long k) const { return quick_exp(normed(k) - top); }
+    __device__ __forceinline__ float softmax(long long k) const { return power(k) * inverse; }
+};
+
+// The row and group of this thread's segment, with its softmax. Every thread of the block must call it.
+__device__ __forceinline__ RowGroup row_group_of_segment(const float* logits, const float* factor, const float* shift,
+                                                         long long rows, long long groups, long long clusters) {
+    const long long segment = static_cast<long long>(blockIdx.x) * SEGMENTS + threadIdx.y;
+    RowGroup own;
+    own.works = segment < rows * groups;
+    own.row = segment / groups, own.group = segment % groups;
+    own.width = groups * clusters, own.stride = own.width + groups;
+    own.count = own.works ? clusters : 0;
+    const long long first = own.works ? own.group * clusters : 0;
+    own.logits = logits + (own.works ? own.row * own.stride : 0) + first;
+    own.factor = factor + first;
+    own.shift = shift + first;
+
+    own.top = -__uint_as_float(0x7f800000u);
+    for (long long k = threadIdx.x; k < own.count; k += LANES) {
+        const float y = own.normed(k);
+        if (y > own.top) own.top = y;
+    }
+    own.top = largest_of_lanes(own.top);
+    float sum = 0.0f;
+    for (long long k = threadIdx.x; k < own.count; k += LANES) sum += own.power(k);
+    own.inverse = 1.0f / sum_of_lanes(sum);
+    return own;
+}
+
 // The assignments a [rows, groups, clusters]: the softmax over the clusters of the normed logits, times the sigmoid of
 // the attention logit with its bias. A segment of a block computes one row and group.
 extern "C" __global__ void assignments(const float* logits, const float* attention_bias, const float* factor,
                                        const float* shift, long long rows, long long groups, long long clusters,
                                        float* a) {
-    const long long segment = static_cast<long long>(blockIdx.x) * SEGMENTS + threadIdx.y;
-    // Threads without a row take part in the barriers and touch no memory.
-    const bool works = segment < rows * groups;
-    const long long row = segment / groups, group = segment % groups;
-    const long long width = groups * clusters, stride = width + groups;
-    const float* s = logits + (works ? row * stride + group * clusters : 0);
-    const float* own_factor = factor + (works ? group * clusters : 0);
-    const float* own_shift = shift + (works ? group * clusters : 0);
-    const long long count = works ? clusters : 0;
-
-    float top = -__uint_as_float(0x7f800000u);
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        const float y = s[k] * own_factor[k] + own_shift[k];
-        if (y > top) top = y;
-    }
-    top = largest_of_lanes(top);
-    float sum = 0.0f;
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        sum += quick_exp((s[k] * own_factor[k] + own_shift[k]) - top);
-    }
-    sum = sum_of_lanes(sum);
-    if (!works) return;
-    const float inverse = 1.0f / sum;
-    const float attention = sigmoid(logits[row * stride + width + group] + attention_bias[group]);
-    float* target = a + row * width + group * clusters;
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        target[k] = quick_exp((s[k] * own_factor[k] + own_shift[k]) - top) * inverse * attention;
-    }
+    const RowGroup own = row_group_of_segment(logits, factor, shift, rows, groups, clusters);
+    if (!own.works) return;
+    const float attention = sigmoid(logits[own.row * own.stride + own.width + own.group] + attention_bias[own.group]);
+    float* target = a + own.row * own.width + own.group * clusters;
+    for (long long k = threadIdx.x; k < own.count; k += LANES) target[k] = own.softmax(k) * attention;
 }
 
 // The gradients of the normed logits and of the attention logits, from that of the assignments, `da`
@@ -75,42 +92,20 @@ extern "C" __global__ void assignments(const float* logits, const float* attenti
 extern "C" __global__ void assignments_gradient(const float* logits, const float* attention_bias, const float* factor,
                                                 const float* shift, const float* da, long long rows, long long groups,
                                                 long long clusters, float* gradient) {
-    const long long segment = static_cast<long long>(blockIdx.x) * SEGMENTS + threadIdx.y;
-    const bool works = segment < rows * groups;
-    const long long row = segment / groups, group = segment % groups;
-    const long long width = groups * clusters, stride = width + groups;
-    const float* s = logits + (works ? row * stride + group * clusters : 0);
-    const float* own_factor = factor + (works ? group * clusters : 0);
-    const float* own_shift = shift + (works ? group * clusters : 0);
-    const float* own_da = da + (works ? row * width + group * clusters : 0);
-    const long long count = works ? clusters : 0;
-
-    float top = -__uint_as_float(0x7f800000u);
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        const float y = s[k] * own_factor[k] + own_shift[k];
-        if (y > top) top = y;
-    }
-    top = largest_of_lanes(top);
-    float sum = 0.0f;
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        sum += quick_exp((s[k] * own_factor[k] + own_shift[k]) - top);
-    }
-    sum = sum_of_lanes(sum);
-    const float inverse = 1.0f / sum;
+    const RowGroup own = row_group_of_segment(logits, factor, shift, rows, groups, clusters);
+    const float* own_da = da + (own.works ? own.row * own.width + own.group * clusters : 0);
     // The sum of p * da is both the attention's gradient and the mean that softmax subtracts.
     float mass = 0.0f;
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        mass += quick_exp((s[k] * own_factor[k] + own_shift[k]) - top) * inverse * own_da[k];
-    }
+    for (long long k = threadIdx.x; k < own.count; k += LANES) mass += own.softmax(k) * own_da[k];
     mass = sum_of_lanes(mass);
-    if (!works) return;
-    const float attention = sigmoid(logits[row * stride + width + group] + attention_bias[group]);
-    float* target = gradient + row * stride + group * clusters;
-    for (long long k = threadIdx.x; k < count; k += LANES) {
-        const float p = quick_exp((s[k] * own_factor[k] + own_shift[k]) - top) * inverse;
-        target[k] = p * (attention * (own_da[k] - mass));
+    if (!own.works) return;
+    const long long attention_place = own.row * own.stride + own.width + own.group;
+    const float attention = sigmoid(logits[attention_place] + attention_bias[own.group]);
+    float* target = gradient + own.row * own.stride + own.group * clusters;
+    for (long long k = threadIdx.x; k < own.count; k += LANES) {
+        target[k] = own.softmax(k) * (attention * (own_da[k] - mass));
     }
-    if (threadIdx.x == 0) gradient[row * stride + width + group] = mass * attention * (1.0f - attention);
+    if (threadIdx.x == 0) gradient[attention_place] = mass * attention * (1.0f - attention);
 }
 
 // The sums of dy and of dy * (s - mean) of each part and column: [parts, width] each. Blocks: x over columns, y over

@@ -57,7 +57,7 @@ extern "C" __global__ void constants_for_codes(const float* weight, const float*
         const double factor = is_scaled ? static_cast<double>(scale[column]) : 1.0;
         sum += static_cast<double>(own[column]) * (factor * middle);
     }
-    sum = wide_sum_of_lanes(sum);
+    sum = sum_of_lanes(sum);
     if (works && threadIdx.x == 0) constants[row] = static_cast<float>(sum);
 }
 

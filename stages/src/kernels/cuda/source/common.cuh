@@ -79,29 +79,16 @@ __device__ __forceinline__ float largest_of_lanes(float value) {
 }
 
 // The sum of the numbers that the lanes of a segment bring, for all of them. Every thread of the block must call it.
-__device__ __forceinline__ float sum_of_lanes(float value) {
-    __shared__ float shared[SEGMENTS][LANES];
+template <typename Number>
+__device__ __forceinline__ Number sum_of_lanes(Number value) {
+    __shared__ Number shared[SEGMENTS][LANES];
     shared[threadIdx.y][threadIdx.x] = value;
     __syncthreads();
     for (unsigned half = LANES / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) shared[threadIdx.y][threadIdx.x] += shared[threadIdx.y][threadIdx.x + half];
         __syncthreads();
     }
-    const float result = shared[threadIdx.y][0];
-    __syncthreads();
-    return result;
-}
-
-// As sum_of_lanes, in f64.
-__device__ __forceinline__ double wide_sum_of_lanes(double value) {
-    __shared__ double shared[SEGMENTS][LANES];
-    shared[threadIdx.y][threadIdx.x] = value;
-    __syncthreads();
-    for (unsigned half = LANES / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) shared[threadIdx.y][threadIdx.x] += shared[threadIdx.y][threadIdx.x + half];
-        __syncthreads();
-    }
-    const double result = shared[threadIdx.y][0];
+    const Number result = shared[threadIdx.y][0];
     __syncthreads();
     return result;
 }

@@ -94,7 +94,7 @@ extern "C" __global__ void unit_rows(const float* v, unsigned largest, long long
     for (long long d = threadIdx.x; d < count; d += LANES) {
         square += static_cast<double>(row[d]) * static_cast<double>(row[d]);
     }
-    square = wide_sum_of_lanes(square);
+    square = sum_of_lanes(square);
     if (!works) return;
     const float inverse = inverse_length(square, largest);
     float* target = u + segment / clusters * clusters * width + segment % clusters;
@@ -113,7 +113,7 @@ extern "C" __global__ void unit_rows_gradient(const float* v, const float* du, u
     for (long long d = threadIdx.x; d < count; d += LANES) {
         square += static_cast<double>(row[d]) * static_cast<double>(row[d]);
     }
-    square = wide_sum_of_lanes(square);
+    square = sum_of_lanes(square);
     const float inverse = inverse_length(square, largest);
     float along = 0.0f;
     for (long long d = threadIdx.x; d < count; d += LANES) along += gradient[d * clusters] * inverse * row[d];
